@@ -1,0 +1,36 @@
+"""The one error that users see, and how a script ends with it."""
+
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+
+class GraftError(Exception):
+    """A fault that the user can mend.
+
+    Its message is one line: the file, key or address, what was found, and what would do.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint such as "did you mean 'digits'?", or the list of all known names.
+
+    Names match without regard to case.
+    """
+    known = sorted(known)
+    by_lower_case = {candidate.lower(): candidate for candidate in known}
+    close = get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.6)
+    if close:
+        return "did you mean " + " or ".join(repr(by_lower_case[match]) for match in close) + "?"
+    return "known: " + ", ".join(known)
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a script's `main` and exit with its status; a `GraftError` is one line on stderr and status 1."""
+    try:
+        status = main()
+    except GraftError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(status)
