@@ -1,0 +1,236 @@
+"""Where a Keras network can be cut, its two halves, and compiling to LiteRT.
+
+The trunk runs once per image, the top is what fine-tuning touches. They can only be parted where a single tensor
+crosses: an articulation point of the layer graph.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+
+from stages.parts import backbones
+from stages.parts.errors import GraftError, nearest
+
+
+@dataclass(frozen=True)
+class CutPoint:
+    """A place where exactly one tensor crosses.
+
+    Attributes
+    ----------
+    index : int
+        How many of `model.layers` lie below it; the first layer above is `model.layers[index]`.
+    after : str
+        The name of the layer or operation whose output crosses.
+    shape : tuple of int
+        The crossing tensor's shape without the batch: (height, width, channels).
+    """
+
+    index: int
+    after: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A network in two halves that share its layers: ``top(trunk(images))`` is the network, to the last bit.
+
+    Attributes
+    ----------
+    trunk : keras.Model
+        From the network's input to the crossing tensor; the identity if the cut is at the input.
+    top : keras.Model
+        From the crossing tensor to the network's output; the identity if nothing is to be trained.
+    point : CutPoint
+        Where it is.
+    frozen : tuple of str
+        The names of the layers of `top` that lie between the cut and `from_layer`: they stay as they are in training.
+    trainable : tuple of str
+        The names of the layers from `from_layer` on.
+    """
+
+    trunk: keras.Model
+    top: keras.Model
+    point: CutPoint
+    frozen: tuple[str, ...]
+    trainable: tuple[str, ...]
+
+
+def resolve_layer(model: keras.Model, from_layer: str | int | float) -> int:
+    """Return the index in `model.layers` of the first layer to be trained, from 0 to `len(model.layers)`.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A functional model.
+    from_layer : str, int or float
+        A layer's name; its index, where a negative one counts from the end; or, as a float from 0.0 to 1.0, the share
+        of the layers that lie below it. `len(model.layers)` and 1.0 mean that no layer is trained.
+
+    Raises
+    ------
+    GraftError
+        If there is no such layer; the message has the nearest names or the range.
+    """
+    count = len(model.layers)
+    if isinstance(from_layer, str):
+        names = [layer.name for layer in model.layers]
+        if from_layer not in names:
+            raise GraftError(f"from_layer: {model.name} has no layer {from_layer!r}; {_nearest_layers(from_layer, names)}")
+        return names.index(from_layer)
+    if isinstance(from_layer, float):
+        if not 0 <= from_layer <= 1:
+            raise GraftError(f"from_layer: {from_layer} is no fraction; give a layer's name, index or a share 0.0 to 1.0")
+        return round(from_layer * count)
+    if not -count <= from_layer <= count:
+        raise GraftError(f"from_layer: {model.name} has no layer {from_layer}; its layers are 0 to {count - 1}")
+    return from_layer % count if from_layer < 0 else from_layer
+
+
+def cut_points(model: keras.Model) -> list[CutPoint]:
+    """Return every place where exactly one tensor crosses, from the input to the output.
+
+    Any order of the graph in which an operation follows what it reads gives the same places.
+    """
+    return [point for point, _, _ in _cut_points(model)]
+
+
+def cut(model: keras.Model, from_layer: str | int | float) -> Cut:
+    """Part a network at the last place at or before a layer where a single tensor crosses.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A functional model with one input and one output; the halves share its layers and weights.
+    from_layer : str, int or float
+        The first layer to be trained, as `resolve_layer` reads it.
+
+    Raises
+    ------
+    GraftError
+        If there is no such layer.
+    """
+    index = resolve_layer(model, from_layer)
+    layers = model.layers
+    operations = model.operations
+    # The input layer has nothing to train: the first cut is behind it.
+    limit = max(1, operations.index(layers[index])) if index < len(layers) else len(operations)
+    point, tensor, _ = [found for found in _cut_points(model) if found[2] <= limit][-1]
+    return Cut(
+        trunk=_between(model.input, tensor, f"{model.name}_trunk"),
+        top=_between(tensor, model.output, f"{model.name}_top"),
+        point=point,
+        frozen=tuple(layer.name for layer in layers[point.index : index]),
+        trainable=tuple(layer.name for layer in layers[max(index, point.index) :]),
+    )
+
+
+def pool(model: keras.Model, pooling: str) -> keras.Model:
+    """Return a model that pools another's feature map over height and width.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Its output is (batch, height, width, channels).
+    pooling : str
+        ``avg`` or ``max`` for (batch, channels), ``avg+max`` for both in a row, (batch, 2 * channels), or ``none`` for the
+        map as it is.
+    """
+    return keras.Model(model.input, POOLINGS[pooling](model.output), name=model.name)
+
+
+def compile_network(model: keras.Model, preprocess: str | Callable | None = None) -> bytes:
+    """Compile a Keras model to a LiteRT flatbuffer for one image at a time, the same bytes each time.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A model of one input and one or more outputs; layers such as BatchNorm run in inference mode.
+    preprocess : str, callable or None
+        A backbone's name, or a function of a float32 image batch: the compiled network then takes uint8 RGB images
+        (1, height, width, 3), and scaling is inside it. None: it takes the model's own input, float32.
+
+    Returns
+    -------
+    bytes
+        The flatbuffer; its outputs stand in the model's order.
+    """
+    import tensorflow as tf
+
+    scale = SCALE_NOTHING if preprocess is None else preprocess
+    if isinstance(scale, str):
+        scale = _backbone_scaling(scale)
+    dtype = tf.float32 if preprocess is None else tf.uint8
+
+    @tf.function(input_signature=[tf.TensorSpec((1, *model.input_shape[1:]), dtype, name="input")], autograph=False)
+    def network(values):
+        return model(scale(tf.cast(values, tf.float32)), training=False)
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
+    return converter.convert()
+
+
+def _avg_pool(tensor):
+    return keras.layers.GlobalAveragePooling2D(name="avg_pool")(tensor)
+
+
+def _max_pool(tensor):
+    return keras.layers.GlobalMaxPooling2D(name="max_pool")(tensor)
+
+
+def _avg_and_max_pool(tensor):
+    return keras.layers.Concatenate(name="avg_max_pool")([_avg_pool(tensor), _max_pool(tensor)])
+
+
+def _same(tensor):
+    return tensor
+
+
+POOLINGS: dict[str, Callable] = {"avg": _avg_pool, "max": _max_pool, "avg+max": _avg_and_max_pool, "none": _same}
+SCALE_NOTHING = _same
+
+
+def _backbone_scaling(name: str) -> Callable:
+    return lambda images: backbones.preprocess(name, images)
+
+
+def _nearest_layers(name: str, names: list[str]) -> str:
+    hint = nearest(name, names)
+    # A network has hundreds of layers: a list of them all is no hint.
+    return hint if hint.startswith("did you mean") else f"its layers are {names[0]} to {names[-1]}"
+
+
+def _cut_points(model: keras.Model) -> list[tuple[CutPoint, keras.KerasTensor, int]]:
+    """Return each cut point with the tensor that crosses and its position in `model.operations`."""
+    operations = model.operations
+    last_reader = _last_readers(model)
+    layers = set(map(id, model.layers))
+    found, open_tensors, below = [], {}, 0
+    for position, operation in enumerate(operations, start=1):
+        tensor = operation.output
+        open_tensors[id(tensor)] = tensor
+        open_tensors = {key: value for key, value in open_tensors.items() if last_reader[key] >= position}
+        below += id(operation) in layers
+        if list(open_tensors) == [id(tensor)]:
+            found.append((CutPoint(below, operation.name, tuple(tensor.shape[1:])), tensor, position))
+    return found
+
+
+def _last_readers(model: keras.Model) -> dict[int, int]:
+    """Return, by each tensor's id, the position of the last operation that reads it; the output's is beyond them all."""
+    readers = {}
+    for position, operation in enumerate(model.operations):
+        if not isinstance(operation, keras.layers.InputLayer):
+            for tensor in keras.tree.flatten(operation.input):
+                readers[id(tensor)] = position
+    return readers | {id(model.output): len(model.operations)}
+
+
+def _between(start: keras.KerasTensor, end: keras.KerasTensor, name: str) -> keras.Model:
+    if start is end:
+        entry = keras.Input(start.shape[1:], dtype=start.dtype, name="input_layer")
+        return keras.Model(entry, entry, name=name)
+    model = keras.Model(start, end, name=name)
+    model.layers[0].name = "input_layer"  # Keras names it by a count of all tensors in the process
+    return model

@@ -1,0 +1,169 @@
+"""Cutting a network where one tensor crosses, and compiling the halves."""
+
+import hashlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from stages.parts import backbones, trunk
+from stages.parts.errors import GraftError
+
+SIZE = 96
+PIXELS = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+
+
+def run_compiled(flatbuffer, values):
+    interpreter = Interpreter(model_content=flatbuffer, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values)
+    interpreter.invoke()
+    return [interpreter.get_tensor(output["index"]) for output in interpreter.get_output_details()]
+
+
+def relative_distance(values, reference):
+    return np.linalg.norm(values - reference) / np.linalg.norm(reference)
+
+
+def residual_network():
+    """Two convolutions, then one around which the map is carried and added."""
+    images = keras.Input((8, 8, 3), name="images")
+    x = keras.layers.Conv2D(4, 3, padding="same", name="first")(images)
+    x = carried = keras.layers.ReLU(name="relu")(x)
+    x = keras.layers.Conv2D(4, 3, padding="same", name="inner")(x)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.Add(name="add")([x, carried])
+    return keras.Model(images, keras.layers.Conv2D(2, 1, name="last")(x), name="residual")
+
+
+@pytest.mark.parametrize(
+    ("from_layer", "index"),
+    [("inner", 3), (3, 3), (0, 0), (7, 7), (-1, 6), (-7, 0), (0.0, 0), (0.5, 4), (1.0, 7), ("images", 0)],
+)
+def test_a_layer_is_given_by_name_index_or_fraction(from_layer, index):
+    assert trunk.resolve_layer(residual_network(), from_layer) == index
+
+
+@pytest.mark.parametrize(
+    ("from_layer", "message"),
+    [
+        ("iner", "from_layer: residual has no layer 'iner'; did you mean 'inner'"),
+        ("zzzz", "from_layer: residual has no layer 'zzzz'; its layers are images to last"),
+        (8, "from_layer: residual has no layer 8; its layers are 0 to 6"),
+        (-8, "has no layer -8"),
+        (1.5, "from_layer: 1.5 is no fraction"),
+        (float("nan"), "from_layer: nan is no fraction"),
+    ],
+)
+def test_a_layer_that_does_not_exist_is_answered_with_what_would_do(from_layer, message):
+    with pytest.raises(GraftError, match=message):
+        trunk.resolve_layer(residual_network(), from_layer)
+
+
+def test_the_places_where_one_tensor_crosses_leave_out_the_inside_of_a_residual_block():
+    points = trunk.cut_points(residual_network())
+    assert [point.after for point in points] == ["images", "first", "relu", "add", "last"]
+    assert [point.index for point in points] == [1, 2, 3, 6, 7]
+    assert points[2].shape == (8, 8, 4)
+
+
+@pytest.mark.parametrize(
+    ("from_layer", "after", "frozen", "trainable"),
+    [
+        (0, "images", (), ("first", "relu", "inner", "norm", "add", "last")),
+        ("first", "images", (), ("first", "relu", "inner", "norm", "add", "last")),
+        ("inner", "relu", (), ("inner", "norm", "add", "last")),
+        ("add", "relu", ("inner", "norm"), ("add", "last")),
+        ("last", "add", (), ("last",)),
+        (1.0, "last", (), ()),
+    ],
+)
+def test_the_cut_is_the_last_place_at_or_before_the_layer(from_layer, after, frozen, trainable):
+    found = trunk.cut(residual_network(), from_layer)
+    assert found.point.after == after
+    assert found.frozen == frozen
+    assert found.trainable == trainable
+
+
+def test_a_cut_at_either_end_leaves_the_identity():
+    model = residual_network()
+    images = np.ones((2, 8, 8, 3), np.float32)
+    np.testing.assert_array_equal(trunk.cut(model, 0).trunk(images), images)
+    last = np.ones((2, 8, 8, 2), np.float32)
+    np.testing.assert_array_equal(trunk.cut(model, 1.0).top(last), last)
+
+
+def test_the_halves_share_the_weights_of_the_whole():
+    model = residual_network()
+    top = trunk.cut(model, "inner").top
+    top.get_layer("last").set_weights([np.zeros((1, 1, 4, 2)), np.array([3.0, 4.0])])
+    assert np.asarray(model(np.ones((1, 8, 8, 3))))[0, 0, 0].tolist() == [3, 4]
+
+
+def test_from_layer_100_of_mobilenet_v2_is_cut_before_layer_98():
+    found = trunk.cut(backbones.build("MobileNetV2", 224, "none"), 100)
+    assert (found.point.index, found.point.shape) == (98, (14, 14, 96))
+    assert found.frozen == ("block_11_expand", "block_11_expand_BN")
+    assert found.trainable[0] == "block_11_expand_relu"
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [("avg", [2.5, 25]), ("max", [4, 40]), ("avg+max", [2.5, 25, 4, 40]), ("none", [[[1, 10], [2, 20]], [[3, 30], [4, 40]]])],
+)
+def test_pooling_a_map(pooling, expected):
+    images = keras.Input((2, 2, 2))
+    model = trunk.pool(keras.Model(images, keras.layers.Activation("linear")(images)), pooling)
+    feature_map = np.array([[[[1, 10], [2, 20]], [[3, 30], [4, 40]]]], np.float32)
+    assert np.asarray(model(feature_map)).tolist() == [expected]
+
+
+def test_the_compiled_halves_agree_with_keras_on_the_same_pixels():
+    model = backbones.build("EfficientNetLite0", SIZE, "imagenet")
+    found = trunk.cut(model, 0.7)
+    crossing = run_compiled(trunk.compile_network(found.trunk, "EfficientNetLite0"), PIXELS)[0]
+    features = run_compiled(trunk.compile_network(trunk.pool(found.top, "avg")), crossing)[0]
+    scaled = backbones.preprocess("EfficientNetLite0", PIXELS)
+    assert relative_distance(crossing, found.trunk(scaled, training=False)) < 1e-5
+    assert relative_distance(features, trunk.pool(model, "avg")(scaled, training=False)) < 1e-5
+
+
+def test_a_compiled_network_can_give_the_map_at_the_cut_and_the_features_in_one_pass():
+    model = backbones.build("MobileNetV2_035", SIZE, "none")
+    found = trunk.cut(model, 100)
+    crossing = model.get_layer(found.point.after).output
+    both = keras.Model(model.input, [crossing, trunk.pool(model, "avg").output])
+    outputs = run_compiled(trunk.compile_network(both, "MobileNetV2_035"), PIXELS)
+    scaled = backbones.preprocess("MobileNetV2_035", PIXELS)
+    assert [output.shape for output in outputs] == [(1, 6, 6, 32), (1, 1280)]
+    assert relative_distance(outputs[0], found.trunk(scaled, training=False)) < 1e-5
+    assert relative_distance(outputs[1], trunk.pool(model, "avg")(scaled, training=False)) < 1e-5
+
+
+COMPILE = """
+import hashlib, sys
+from stages.parts import backbones, trunk
+for name in sys.argv[1:]:
+    found = trunk.cut(backbones.build(name, 96, "none"), 0.5)
+    flatbuffers = trunk.compile_network(found.trunk, name) + trunk.compile_network(trunk.pool(found.top, "avg"))
+digest = hashlib.sha256(flatbuffers).hexdigest()
+print(digest)
+"""
+
+
+def test_compiled_bytes_are_the_same_in_every_process_whatever_was_built_before():
+    digests = [
+        subprocess.check_output([sys.executable, "-c", COMPILE, *names], text=True).split()[-1]
+        for names in (["MobileNetV2_035"], ["simple_cnn", "MobileNetV2_035"])
+    ]
+    assert digests[0] == digests[1]
+    assert len(digests[0]) == len(hashlib.sha256().hexdigest())
+
+
+def test_a_compiled_network_holds_no_path_of_this_machine():
+    flatbuffer = trunk.compile_network(backbones.build("simple_cnn", 32, "none"), "simple_cnn")
+    assert b"/tmp" not in flatbuffer
+    assert str(backbones.__file__).rsplit("/", 3)[0].encode() not in flatbuffer
