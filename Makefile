@@ -1,0 +1,30 @@
+# Graft: `make help` lists what can be made.
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/installed
+# Stages are run as `python`, which must be the environment's.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help repro test test-all check setup
+
+help: ## list what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+repro: $(INSTALLED) ## run the pipeline: dvc repro
+	dvc repro
+
+test: $(INSTALLED) ## check the style and run the tests
+	ruff check .
+	pytest -n auto
+
+test-all: $(INSTALLED) ## run the slow tests too
+	pytest -n auto -m ''
+
+setup: $(INSTALLED) ## make the environment .venv with the pinned versions
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
+	"error: Python " + sys.version.split()[0] + " found, 3.10 to 3.13 needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@

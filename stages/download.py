@@ -1,0 +1,103 @@
+"""Stage download: bring the images to data/raw, and list what was found and what was refused."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from tqdm import tqdm
+
+from stages.parts import archives, embedded, folders, params
+from stages.parts.catalog import Entry
+from stages.parts.errors import GraftError, run
+from stages.parts.files import write_json, write_rows
+from stages.parts.threads import in_order
+
+SOURCE = Path("data/source")
+RAW = Path("data/raw")
+REPORT = Path("data/raw.json")
+LIST = Path("data/images.csv")
+
+
+def unpacked(source: Path, sha256: str | None, folder: Path) -> Path:
+    """Return a folder with the images of `source`: itself, or `folder` with its content written there."""
+    if source.is_dir():
+        return source
+    if source.is_symlink():
+        archive = source.resolve()
+        if sha256:
+            archives.check_sha256(archive, sha256)
+    else:
+        entry = Entry.model_validate(json.loads(source.read_text(encoding="utf-8")))
+        if entry.embedded:
+            embedded.write(entry.embedded, folder)
+            return folder
+        # Beside the repository's other caches: an experiment in a temporary clone finds it there too.
+        cache = Path(os.environ.get("DVC_ROOT", "."), ".cache/downloads")
+        archive = archives.fetch(entry.url, entry.sha256, cache)
+    archives.unpack(archive, folder)
+    return folder
+
+
+def examined(folder: Path, found: list[folders.Found]) -> list[folders.Image]:
+    """Read every image file, in threads, in the order given."""
+    images = in_order(lambda image: folders.examine(folder, image), found)
+    return list(tqdm(images, "images", len(found), unit="", leave=False))
+
+
+def check(images: list[folders.Image], entry: Entry, strict: bool, dataset: str) -> None:
+    """Raise a `GraftError` unless every class has a readable image and the counts are those of the catalog."""
+    refused = [image for image in images if image.refused]
+    if strict and refused:
+        first = refused[0]
+        raise GraftError(
+            f"{first.found.path}: {first.refused}; {len(refused)} of {len(images)} images are refused, "
+            "mend or remove them, or set strict: false"
+        )
+    empty = {image.found.label for image in images} - {image.found.label for image in images if not image.refused}
+    if empty:
+        raise GraftError(f"{dataset}: no readable image in class folder {', '.join(map(repr, sorted(empty)))}")
+    if entry.images not in (None, len(images)):
+        raise GraftError(f"{dataset}: {len(images)} images found, but its catalog entry says {entry.images}")
+
+
+def report(images: list[folders.Image]) -> dict[str, object]:
+    """Return what data/raw.json says: counts of the images by class, and the refused ones with the reason."""
+    kept = [image for image in images if not image.refused]
+    return {
+        "images": len(kept),
+        "classes": dict(sorted(Counter(image.found.label for image in kept).items())),
+        "duplicates": len(kept) - len({image.group for image in kept}),
+        "refused": [
+            {"path": image.found.path.as_posix(), "reason": image.refused} for image in images if image.refused
+        ],
+    }
+
+
+def main() -> None:
+    parameters = params.load()
+    entry = Entry() if SOURCE.is_symlink() else Entry.model_validate(json.loads(SOURCE.read_text(encoding="utf-8")))
+    RAW.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=".part-") as temporary:
+        folder = folders.top(unpacked(SOURCE, parameters.dataset_sha256, Path(temporary, "unpacked")))
+        images = examined(folder, folders.find_images(folder, parameters.dataset))
+        check(images, entry, parameters.strict, parameters.dataset)
+        kept = [image for image in images if not image.refused]
+        move = shutil.copyfile if SOURCE.is_dir() else os.replace
+        for image in kept:
+            target = Path(temporary, "raw", image.found.path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            move(folder / image.found.path, target)
+        if RAW.exists():
+            os.replace(RAW, Path(temporary, "earlier"))
+        os.replace(Path(temporary, "raw"), RAW)
+    write_rows(LIST, folders.COLUMNS, [image.row() for image in kept])
+    summary = report(images)
+    write_json(REPORT, summary)
+    print(f"{len(kept)} images in {len(summary['classes'])} classes, {len(summary['refused'])} refused")
+
+
+if __name__ == "__main__":
+    run(main)

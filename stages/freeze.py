@@ -1,0 +1,69 @@
+"""Stage freeze: fix the backbone's weights, part it where training starts, and compile both halves."""
+
+import json
+from pathlib import Path
+
+from stages.parts import backbones, catalog, params, trunk
+from stages.parts.errors import GraftError, run
+from stages.parts.files import replacing, write_json
+
+WEIGHTS = Path("data/weights")
+FOLDER = Path("data/backbone")
+
+
+def weights_of(source: Path) -> str:
+    """Return what to build the backbone with: imagenet, none or the path of a weights file."""
+    if source.is_symlink():
+        return str(source.resolve())
+    return json.loads(source.read_text(encoding="utf-8"))["weights"]
+
+
+def image_size_of(parameters: params.Parameters) -> int:
+    """Return the pixels on each side that the network sees.
+
+    Raises
+    ------
+    GraftError
+        If the backbone takes no image that small.
+    """
+    backbone = backbones.get(parameters.backbone)
+    size = catalog.image_size(parameters.dataset, parameters.image_size, backbone.image_size)
+    if size < backbone.minimum_size:
+        raise GraftError(f"image_size: {size} is too small, {backbone.name} takes {backbone.minimum_size} or more")
+    return size
+
+
+def description(parameters: params.Parameters, size: int, cut: trunk.Cut, features: tuple[int, ...]) -> dict:
+    """Return what data/backbone/backbone.json says."""
+    return {
+        "backbone": parameters.backbone,
+        "image_size": size,
+        "resize": parameters.resize,
+        "pooling": parameters.pooling,
+        "features": list(features),
+        "cut": {"after": cut.point.after, "shape": list(cut.point.shape)},
+        "frozen": list(cut.frozen),
+        "trainable": list(cut.trainable),
+    }
+
+
+def main() -> None:
+    parameters = params.load()
+    size = image_size_of(parameters)
+    model = backbones.build(parameters.backbone, size, weights_of(WEIGHTS))
+    cut = trunk.cut(model, parameters.fine_tune.from_layer)
+    pooled = trunk.pool(cut.top, parameters.pooling)
+    with replacing(FOLDER / "trunk.tflite") as path:
+        path.write_bytes(trunk.compile_network(cut.trunk, parameters.backbone))
+    with replacing(FOLDER / "top.tflite") as path:
+        path.write_bytes(trunk.compile_network(pooled))
+    with replacing(FOLDER / "backbone.weights.h5") as path:
+        model.save_weights(path)
+    write_json(FOLDER / "backbone.json", description(parameters, size, cut, pooled.output.shape[1:]))
+    print(
+        f"{parameters.backbone} at {size} pixels, cut after {cut.point.after}, {len(cut.trainable)} layers above it trainable"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

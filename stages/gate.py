@@ -1,0 +1,135 @@
+"""Hold the metrics to the thresholds under `gate` in params.yaml: python -m stages.gate [--against REV]
+
+Exits 0 if all hold and 1 if any fails. A figure that is missing or no number fails: a comparison that cannot be made is
+no pass.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from stages.parts import params
+from stages.parts.errors import GraftError, run
+
+METRICS = Path("metrics/accuracy.json")
+DROPS = ("accuracy", "balanced_accuracy")
+
+
+def figure(metrics: dict, name: str, source: str) -> float:
+    """Return a figure of a metrics file.
+
+    Raises
+    ------
+    GraftError
+        If it is missing, or no finite number.
+    """
+    value = metrics.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise GraftError(f"{source}: {name} is {'missing' if value is None else repr(value)}, a number is needed")
+    return float(value)
+
+
+def parsed(text: str, source: str) -> dict:
+    """Return the content of a metrics file.
+
+    Raises
+    ------
+    GraftError
+        If it is no JSON object.
+    """
+    try:
+        metrics = json.loads(text)
+    except ValueError as error:
+        raise GraftError(f"{source}: not a JSON file ({error})") from error
+    if not isinstance(metrics, dict):
+        raise GraftError(f"{source}: not a JSON object")
+    return metrics
+
+
+def metrics_here() -> dict:
+    """Return the workspace's metrics."""
+    try:
+        return parsed(METRICS.read_text(encoding="utf-8"), str(METRICS))
+    except FileNotFoundError as error:
+        raise GraftError(f"{METRICS}: no such file; `dvc repro` writes it") from error
+
+
+def metrics_at(revision: str) -> dict:
+    """Return the metrics of a commit, branch, tag or experiment.
+
+    Raises
+    ------
+    GraftError
+        If there is no such revision, or it has no metrics.
+    """
+    command = ["git", "show", f"{_commit(revision)}:{METRICS.as_posix()}"]
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    if result.returncode:
+        raise GraftError(f"{METRICS} at {revision}: {result.stderr.strip().splitlines()[-1]}")
+    return parsed(result.stdout, f"{METRICS} at {revision}")
+
+
+def _commit(revision: str) -> str:
+    # DVC keeps experiments under refs/exps, by name at the end.
+    listing = subprocess.run(
+        ["git", "for-each-ref", "--format=%(refname)", "refs/exps"], capture_output=True, text=True, check=False
+    )
+    names = {name.rsplit("/", 1)[-1]: name for name in listing.stdout.split()}
+    return names.get(revision, revision)
+
+
+def checks(settings: params.Gate) -> Iterator[tuple[str, Callable[[float], bool], str]]:
+    """Yield each threshold: the figure's name, whether a value passes, and the threshold in words."""
+    yield "accuracy", lambda value: value >= settings.min_accuracy, f"at least {settings.min_accuracy}"
+    yield (
+        "balanced_accuracy",
+        lambda value: value >= settings.min_balanced_accuracy,
+        f"at least {settings.min_balanced_accuracy}",
+    )
+    bound = settings.max_expected_calibration_error
+    yield "expected_calibration_error", lambda value: value <= bound, f"at most {bound}"
+
+
+def outcomes(metrics: dict, settings: params.Gate) -> Iterator[tuple[bool, str]]:
+    """Yield for each threshold whether it holds, and a line that says so."""
+    for name, passes, threshold in checks(settings):
+        try:
+            value = figure(metrics, name, str(METRICS))
+        except GraftError as error:
+            yield False, str(error)
+        else:
+            yield passes(value), f"{name} {value:.4f}, {threshold}"
+
+
+def drops(metrics: dict, earlier: dict, revision: str, settings: params.Gate) -> Iterator[tuple[bool, str]]:
+    """Yield for each figure that must not drop whether it does not, and a line that says so."""
+    for name in DROPS:
+        try:
+            now, before = figure(metrics, name, str(METRICS)), figure(earlier, name, f"{METRICS} at {revision}")
+        except GraftError as error:
+            yield False, str(error)
+        else:
+            line = f"{name} {now:.4f}, {before:.4f} at {revision}, may drop by {settings.max_drop}"
+            # Ten digits: 0.95 - 0.94 is not 0.01 to the last bit.
+            yield round(before - now, 10) <= settings.max_drop, line
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m stages.gate", description="Hold the metrics to the thresholds.")
+    parser.add_argument("--against", metavar="REV", help="also fail on a drop since this commit, branch or experiment")
+    revision = parser.parse_args().against
+    settings = params.load().gate
+    metrics = metrics_here()
+    results = list(outcomes(metrics, settings))
+    if revision is not None:
+        results += drops(metrics, metrics_at(revision), revision, settings)
+    for holds, line in results:
+        print(f"{'pass' if holds else 'FAIL'}  {line}")
+    return 0 if all(holds for holds, _ in results) else 1
+
+
+if __name__ == "__main__":
+    run(main)

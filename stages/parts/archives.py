@@ -1,0 +1,92 @@
+"""Archives of images: fetched, checked, and unpacked without ever writing outside their folder."""
+
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import pooch
+import requests
+
+from stages.parts.errors import GraftError
+from stages.parts.files import sha256_of
+
+TIMEOUT_SECONDS = 30
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError)
+
+
+def fetch(url: str, sha256: str, folder: Path) -> Path:
+    """Return the archive of that address in `folder`, downloaded unless it is there already.
+
+    The file has its name only once it is whole and has the checksum; an interrupted download starts again.
+
+    Raises
+    ------
+    GraftError
+        If the address does not answer, or answers with another file.
+    """
+    name = f"{sha256[:16]}-{PurePosixPath(url.split('?')[0]).name}"
+    downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_SECONDS)
+    try:
+        return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=name, path=folder, downloader=downloader))
+    except requests.RequestException as error:
+        raise GraftError(f"{url}: cannot be fetched ({_reason(error)}); check the address and the network") from error
+    except ValueError as error:
+        # pooch names both checksums; its own text is several lines long.
+        raise GraftError(f"{url}: not the expected file: {' '.join(str(error).split())}") from error
+
+
+def _reason(error: requests.RequestException) -> str:
+    if error.response is not None:
+        return f"HTTP status {error.response.status_code}"
+    return type(error).__name__
+
+
+def check_sha256(path: Path, sha256: str) -> None:
+    """Raise a `GraftError` unless the file has that SHA-256."""
+    found = sha256_of(path)
+    if found != sha256:
+        raise GraftError(f"{path.name}: its SHA-256 is {found}, but dataset_sha256 is {sha256}")
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Write the regular files of a .tar, .tgz or .zip below `folder`; links and devices are left out.
+
+    Raises
+    ------
+    GraftError
+        If the archive is damaged, or names a place outside `folder`; what was written until then stays.
+    """
+    members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
+    try:
+        for name, file in members(archive):
+            target = folder / _safe_path(name, archive)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with file, target.open("wb") as output:
+                shutil.copyfileobj(file, output)
+    except DAMAGED as error:
+        raise GraftError(f"{archive.name}: damaged, or no .tar, .tgz or .zip ({error}); get it again") from error
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isreg():
+                yield member.name, tar.extractfile(member)
+
+
+def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(archive) as zip_file:
+        for member in zip_file.infolist():
+            if not member.is_dir():
+                yield member.filename, zip_file.open(member)
+
+
+def _safe_path(name: str, archive: Path) -> PurePosixPath:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        raise GraftError(f"{archive.name}: refused, it holds {name!r}, a path outside its folder")
+    return path

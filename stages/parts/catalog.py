@@ -1,0 +1,94 @@
+"""Data sets by name, and what `dataset` in params.yaml stands for: a name, a folder, an archive or an address."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from stages.parts.errors import GraftError, nearest
+
+CATALOG = Path(__file__).with_name("datasets.yaml")
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+
+
+class Entry(BaseModel):
+    """What is known of a data set; a folder or an archive of the user's has the defaults.
+
+    Attributes
+    ----------
+    url, sha256 : where its archive is, and the 64 hexadecimal digits it must have.
+    embedded : what an installed package ships, instead of `url`.
+    licence : under which its images may be used.
+    classes, images : how many it must hold.
+    flip : mirror images that keep their label.
+    image_size : pixels on each side; None leaves it to the backbone.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str | None = None
+    sha256: str | None = None
+    embedded: Literal["sklearn.digits"] | None = None
+    licence: str | None = None
+    classes: int | None = None
+    images: int | None = None
+    flip: Literal["none", "horizontal", "vertical", "both"] = "horizontal"
+    image_size: int | None = None
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """Return the catalog: an entry by each name."""
+    values = yaml.safe_load(CATALOG.read_text(encoding="utf-8"))
+    return {name: Entry.model_validate(value) for name, value in values.items()}
+
+
+def is_address(dataset: str) -> bool:
+    """Say whether `dataset` is an http or https address."""
+    return dataset.startswith(("http://", "https://"))
+
+
+def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
+    """Return what `dataset` stands for: the entry to fetch it by, or the local folder or archive.
+
+    Parameters
+    ----------
+    dataset : a name of the catalog, a path (relative to `root`), or an http(s) address.
+    sha256 : the checksum an archive must have, 64 hexadecimal digits; an address needs one.
+    root : the repository's folder.
+
+    Raises
+    ------
+    GraftError
+        If it is none of these, or an address without a checksum.
+    """
+    if dataset in entries():
+        return entries()[dataset]
+    if is_address(dataset):
+        if sha256 is None:
+            raise GraftError(
+                f"dataset: {dataset} needs dataset_sha256 in params.yaml, the SHA-256 of the archive it must be"
+            )
+        return Entry(url=dataset, sha256=sha256)
+    path = root / Path(dataset).expanduser()
+    if path.is_dir() or (path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES)):
+        return path
+    if path.is_file():
+        raise GraftError(f"dataset: {dataset} is a file, but none of {', '.join(ARCHIVE_SUFFIXES)}")
+    raise GraftError(
+        f"dataset: {dataset} is no data set of the catalog ({nearest(dataset, entries())}) and no folder or archive"
+    )
+
+
+def image_size(dataset: str, setting: int | str, backbone_size: int) -> int:
+    """Return the pixels on each side that the network sees: `setting`, or what `auto` stands for here."""
+    if setting != "auto":
+        return int(setting)
+    return entries().get(dataset, Entry()).image_size or backbone_size
+
+
+def flip(dataset: str, setting: str) -> str:
+    """Return which mirror images keep their label: `setting`, or what `auto` stands for here."""
+    return entries().get(dataset, Entry()).flip if setting == "auto" else setting

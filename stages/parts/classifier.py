@@ -1,0 +1,40 @@
+"""The exported classifier: an image file in, a probability for each class out, without TensorFlow."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stages.parts import images
+from stages.parts.files import read_json
+from stages.parts.network import Network
+from stages.parts.threads import in_order
+
+
+class Classifier:
+    """What `export` wrote: a compiled network and how its images are made.
+
+    Attributes
+    ----------
+    labels : the classes, in the order of the probabilities.
+    """
+
+    def __init__(self, network: Path, description: Path):
+        self._description = read_json(description)
+        self._network = Network(network)
+        self.labels: list[str] = self._description["labels"]
+
+    def probabilities(self, path: Path) -> np.ndarray:
+        """Return the probability of each class, float32 array (classes,) that sums to 1.
+
+        Raises
+        ------
+        UnreadableImageError
+            If the file is no readable image.
+        """
+        image = images.load(path, self._description["image_size"], self._description["resize"])
+        return self._network(image)[-1]
+
+    def all_probabilities(self, paths: Sequence[Path]) -> Iterator[np.ndarray]:
+        """Return an iterator over `probabilities` of each file, in order, computed in threads."""
+        return in_order(self.probabilities, paths)

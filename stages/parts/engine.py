@@ -1,0 +1,155 @@
+"""The one inference loop: images and their views through a compiled network, each computed once."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from stages.parts import augment, images
+from stages.parts.errors import GraftError
+from stages.parts.network import Network
+from stages.parts.store import Store, namespace_of
+from stages.parts.threads import in_order
+
+# Maps are only trained on: half precision keeps 11 bits of each value, and half the disk. Features are kept whole.
+DTYPES = {"map": np.dtype(np.float16), "features": np.dtype(np.float32)}
+RECORDS_A_TRANSACTION = 128
+
+
+class Request(NamedTuple):
+    """One view of one image file: its path, the SHA-256 of its bytes, the view's number (0: the image as it is)."""
+
+    path: Path
+    sha256: str
+    view: int = 0
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How an image file becomes what the network sees.
+
+    Attributes
+    ----------
+    size : pixels on each side.
+    resize : of params.yaml.
+    augment : settings of `augment.view`, for views other than 0.
+    """
+
+    size: int
+    resize: str
+    augment: Mapping[str, object] | None = None
+
+    def views(self, path: Path, sha256: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        """Yield the views of those numbers, each uint8 (size, size, 3), reading the file once."""
+        image = images.read(path, self.size, self.resize)
+        # A picture that is not scaled cannot be sampled more finely either.
+        base_size = self.size if self.resize == "crop_or_pad" else augment.base_size(self.size)
+        base = augment.extended(images.square(image, base_size, self.resize)) if any(numbers) else None
+        for number in numbers:
+            if number == 0:
+                yield np.asarray(images.square(image, self.size, self.resize))
+            else:
+                draw = augment.generator(sha256, number, self.augment)
+                yield augment.view(base, self.size, draw, self.augment)
+
+
+class Activations:
+    """What a chain of compiled networks gives for images and views: from the store where it is, else computed.
+
+    Parameters
+    ----------
+    network : a trunk, or a trunk and its pooled top.
+    outputs : what each network of the chain gives: "map", "features".
+    pixels : what the network sees of a file.
+    store : where activations are kept.
+    """
+
+    def __init__(self, network: Network, outputs: Sequence[str], pixels: Pixels, store: Store):
+        self._network = network
+        self._outputs = tuple(outputs)
+        self._pixels = pixels
+        self._store = store
+        settings = json.dumps([augment.VERSION, pixels.augment], sort_keys=True)
+        self._settings = hashlib.sha256(settings.encode()).hexdigest()
+        self._namespaces = {output: self._namespace(output) for output in self._outputs}
+
+    def _namespace(self, output: str) -> str:
+        identity = {
+            "output": output,
+            "networks": "-".join(self._network.sha256[: self._outputs.index(output) + 1]),
+            "size": str(self._pixels.size),
+            "resize": self._pixels.resize,
+            "loader": images.VERSION,
+            "engine": f"LiteRT {version('ai-edge-litert')}",
+            "dtype": str(DTYPES[output]),
+        }
+        namespace = namespace_of(identity)
+        self._store.describe(namespace, identity)
+        return namespace
+
+    def _key(self, request: Request) -> str:
+        return f"{request.sha256}/{request.view}/{self._settings}" if request.view else request.sha256
+
+    def fill(self, requests: Sequence[Request]) -> int:
+        """Compute what the store lacks, with a progress bar; return how many views that were."""
+        keys = {self._key(request): request for request in requests}
+        present = [self._store.contains_many(namespace, keys) for namespace in self._namespaces.values()]
+        missing = [request for key, request in keys.items() if not all(key in found for found in present)]
+        bar = tqdm(self._computed(missing), "views", len(missing), unit="", leave=False, disable=not missing)
+        return sum(1 for _ in bar)
+
+    def read(self, output: str, requests: Sequence[Request]) -> np.ndarray:
+        """Return one output for all requests, in their order: array (requests, ...) of `DTYPES[output]`.
+
+        What the store lacks, or had and lost, is computed.
+        """
+        keys = [self._key(request) for request in requests]
+        found = self._store.get_many(self._namespaces[output], keys)
+        missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
+        for request, outputs in self._computed(list(missing.values())):
+            found[self._key(request)] = outputs[output]
+        return np.stack([found[key] for key in keys])
+
+    def _computed(self, requests: list[Request]) -> Iterator[tuple[Request, dict[str, np.ndarray]]]:
+        # All views of an image come from one reading of its file.
+        by_image = [list(views) for _, views in groupby(sorted(requests), key=lambda request: request.sha256)]
+        pending: list[tuple[Request, dict[str, np.ndarray]]] = []
+        for results in in_order(self._compute, by_image):
+            pending += results
+            if len(pending) >= RECORDS_A_TRANSACTION:
+                self._put(pending)
+                pending = []
+            yield from results
+        self._put(pending)
+
+    def _compute(self, requests: list[Request]) -> list[tuple[Request, dict[str, np.ndarray]]]:
+        path, sha256, _ = requests[0]
+        views = self._pixels.views(path, sha256, [request.view for request in requests])
+        return [
+            (
+                request,
+                {name: _narrowed(name, array) for name, array in zip(self._outputs, self._network(view), strict=True)},
+            )
+            for request, view in zip(requests, views, strict=True)
+        ]
+
+    def _put(self, results: list[tuple[Request, dict[str, np.ndarray]]]) -> None:
+        for output, namespace in self._namespaces.items():
+            self._store.put_many(namespace, {self._key(request): outputs[output] for request, outputs in results})
+
+
+def _narrowed(output: str, array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        narrow = array.astype(DTYPES[output])
+    if not np.isfinite(narrow).all():
+        raise GraftError(
+            f"fine_tune.from_layer: values at the cut are beyond what {narrow.dtype} holds; choose another layer"
+        )
+    return narrow

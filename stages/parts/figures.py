@@ -1,0 +1,76 @@
+"""Pictures from saved numbers; nothing is computed here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from stages.parts import images
+from stages.parts.files import replacing
+
+SHOWN = 12
+COLUMNS = 4
+THUMBNAIL_PIXELS = 200
+INCHES_A_CELL = 0.6
+# Beyond this many classes, numbers in the cells cannot be read.
+LABELLED_CLASSES = 30
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        # Without the metadata the bytes do not change with matplotlib's version number.
+        figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
+
+
+def confusion(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
+    """Draw a confusion matrix: counts as numbers, each row's shares (recall on the diagonal) as shades.
+
+    Parameters
+    ----------
+    path : of the PNG file.
+    matrix : int array (classes, classes), rows actual, columns predicted.
+    names : of the classes.
+    """
+    side = 2 + INCHES_A_CELL * min(len(names), LABELLED_CLASSES)
+    figure = Figure((side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(picture, label="share of the row")
+    axes.set(xlabel="predicted", ylabel="actual")
+    if len(names) <= LABELLED_CLASSES:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        for (row, column), count in np.ndenumerate(matrix):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    _save(figure, path)
+
+
+def misclassified(
+    path: Path, paths: Sequence[Path], labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
+) -> None:
+    """Draw the images that the classifier is most wrongly sure of, each with its class, its prediction and the probability.
+
+    Parameters
+    ----------
+    path : of the PNG file.
+    paths : of the image files.
+    labels : int array (images,), the class of each.
+    probabilities : float array (images, classes).
+    names : of the classes.
+    """
+    predicted = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:SHOWN]
+    rows = max(1, -(-len(shown) // COLUMNS))
+    figure = Figure((2.4 * COLUMNS, 2.9 * rows + 0.5), layout="constrained")
+    figure.suptitle(f"{len(wrong)} of {len(labels)} test images are misclassified")
+    for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
+        axes.axis("off")
+    for axes, index in zip(figure.axes, shown, strict=False):
+        axes.imshow(images.load(paths[index], THUMBNAIL_PIXELS, "pad"))
+        axes.set_title(f"{names[labels[index]]}\nas {names[predicted[index]]}, {confidence[index]:.0%}", fontsize=9)
+    _save(figure, path)

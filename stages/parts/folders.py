@@ -1,0 +1,131 @@
+"""Folders of images: where the classes are, and what each file is."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.parts import images
+from stages.parts.errors import GraftError
+from stages.parts.fingerprint import GRID, fingerprint
+
+# What a folder calls its parts, and what this project calls them.
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+IGNORED = ("__MACOSX",)
+COLUMNS = ("path", "label", "split", "sha256", "group")
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image file below a folder.
+
+    Attributes
+    ----------
+    path : relative to the folder.
+    label : its class, the name of the folder it is in.
+    split : train, validation or test, as the folder brings it; empty where it brings none.
+    """
+
+    path: Path
+    label: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """A readable image, or why it is none.
+
+    Attributes
+    ----------
+    found : where it is.
+    sha256 : of the file's bytes, 64 hexadecimal digits.
+    group : its perceptual hash; pictures of one group are copies of each other.
+    refused : why it can't be used; empty for a readable image.
+    """
+
+    found: Found
+    sha256: str = ""
+    group: str = ""
+    refused: str = ""
+
+    def row(self) -> dict[str, str]:
+        """Return the image as a row of data/images.csv, by `COLUMNS`."""
+        values = (self.found.path.as_posix(), self.found.label, self.found.split, self.sha256, self.group)
+        return dict(zip(COLUMNS, values, strict=True))
+
+
+def top(folder: Path) -> Path:
+    """Return the folder that holds the classes or parts: the first one below `folder` that is not a mere wrapper."""
+    while True:
+        subfolders = _subfolders(folder)
+        holds_images = any(images.is_image_name(path) for path in folder.iterdir())
+        if len(subfolders) != 1 or holds_images or not _subfolders(subfolders[0]):
+            return folder
+        folder = subfolders[0]
+
+
+def find_images(folder: Path, name: str) -> list[Found]:
+    """Return the image files of a folder of class folders, or of train/, val/, test/ folders of them, sorted by path.
+
+    Parameters
+    ----------
+    folder : what `top` returned.
+    name : what an error calls it.
+
+    Raises
+    ------
+    GraftError
+        If it has fewer than two classes, or a training part without any image.
+    """
+    subfolders = _subfolders(folder)
+    has_parts = bool(subfolders) and all(sub.name.lower() in PARTS for sub in subfolders)
+    classes = [(sub, "") for sub in subfolders]
+    if has_parts:
+        classes = [(sub, PARTS[part.name.lower()]) for part in subfolders for sub in _subfolders(part)]
+    labels = {sub.name for sub, _ in classes}
+    if len(labels) < 2:
+        raise GraftError(
+            f"{name}: {len(labels)} class folder{'s' * (len(labels) != 1)} found; "
+            "it must hold two or more, or train/ and test/ folders that do"
+        )
+    if has_parts and not any(split == "train" for _, split in classes):
+        raise GraftError(f"{name}: it has {', '.join(sub.name for sub in subfolders)}, but no train/ folder")
+    found = [Found(path.relative_to(folder), sub.name, split) for sub, split in classes for path in _images(sub)]
+    return sorted(found, key=lambda image: image.path.as_posix())
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and path.name not in IGNORED
+    )
+
+
+def _images(folder: Path) -> list[Path]:
+    return [
+        Path(parent, name) for parent, _, names in os.walk(folder) for name in names if images.is_image_name(Path(name))
+    ]
+
+
+def examine(folder: Path, found: Found) -> Image:
+    """Read an image file whole: its checksum and perceptual hash, or why it is refused."""
+    try:
+        found.path.as_posix().encode("utf-8")
+        data = (folder / found.path).read_bytes()
+        picture = images.decode(data, GRID, "")
+    except images.UnreadableImageError as error:
+        return Image(found, refused=str(error).removeprefix(": "))
+    except UnicodeEncodeError:
+        return Image(found, refused="its name is not UTF-8")
+    except OSError as error:
+        return Image(found, refused=f"cannot be read ({error.strerror})")
+    return Image(found, hashlib.sha256(data).hexdigest(), fingerprint(picture))

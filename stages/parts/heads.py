@@ -1,0 +1,110 @@
+"""Classifiers on the frozen backbone's features, trained on cached arrays."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
+
+from stages.parts.scores import cross_entropy
+
+# Inverse strengths of the L2 penalty that cross-validation chooses from, on standardised features.
+STRENGTHS = tuple(10.0 ** np.arange(-5, 1.1, 0.5))
+DEFAULT_STRENGTH = 1e-2
+FOLDS = 4
+MAX_ITERATIONS = 1000
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """logits = features @ kernel + bias.
+
+    Attributes
+    ----------
+    kernel : float32 array (features, classes).
+    bias : float32 array (classes,).
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Return float32 array (images, classes) for features (images, features)."""
+        return features @ self.kernel + self.bias
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax of each row, float64 array of the same shape."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def fit_linear(features: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> LinearHead:
+    """Fit multinomial logistic regression by L-BFGS on standardised features.
+
+    The standardiser is folded into the weights, so that the head takes features as they are (Kornblith et al. 2019,
+    arXiv 1805.08974, use this classifier to compare backbones).
+
+    Parameters
+    ----------
+    features : float32 array (images, features).
+    labels : int array (images,), from 0; each of the classes occurs.
+    classes : how many there are, from 2.
+    strength : inverse strength of the L2 penalty, above 0 (`C` of scikit-learn).
+    """
+    return next(_fitted_path(features, labels, classes, [strength]))
+
+
+def choose_strength(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> float:
+    """Return the strength of `STRENGTHS` with the lowest cross-entropy on held-out folds of the given images.
+
+    A class with fewer images than `FOLDS` makes the folds fewer; one with a single image leaves the default.
+
+    Parameters
+    ----------
+    features, labels, classes : as for `fit_linear`.
+    seed : of the folds.
+    """
+    folds = min(FOLDS, int(np.bincount(labels, minlength=classes).min()))
+    if folds < 2:
+        return DEFAULT_STRENGTH
+    parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, labels)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        losses = threads.map(lambda part: _held_out_losses(features, labels, classes, *part), parts)
+        return float(STRENGTHS[int(np.mean(list(losses), axis=0).argmin())])
+
+
+def _held_out_losses(
+    features: np.ndarray, labels: np.ndarray, classes: int, train: np.ndarray, held_out: np.ndarray
+) -> list[float]:
+    heads = _fitted_path(features[train], labels[train], classes, STRENGTHS)
+    return [cross_entropy(probabilities(head.logits(features[held_out])), labels[held_out]) for head in heads]
+
+
+def _fitted_path(
+    features: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float]
+) -> Iterator[LinearHead]:
+    """Yield the head of each strength, every search starting where the one before ended."""
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    # A feature that never changes says nothing, whatever it is divided by.
+    scale[scale == 0] = 1
+    standardised = (features - mean) / scale
+    model = LogisticRegression(max_iter=MAX_ITERATIONS, tol=TOLERANCE, warm_start=True)
+    for strength in strengths:
+        # One BLAS thread: with more, small matrices are slower, and the last bits depend on how many.
+        with threadpool_limits(1, "blas"):
+            model.set_params(C=strength).fit(standardised, labels)
+        yield _folded(model, mean, scale)
+
+
+def _folded(model: LogisticRegression, mean: np.ndarray, scale: np.ndarray) -> LinearHead:
+    kernel, bias = model.coef_.T / scale[:, np.newaxis], model.intercept_
+    if kernel.shape[1] == 1:
+        # Of two classes scikit-learn fits the second's logit only.
+        kernel, bias = np.hstack([-kernel / 2, kernel / 2]), np.concatenate([-bias / 2, bias / 2])
+    return LinearHead(kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32))

@@ -1,0 +1,123 @@
+"""The one image loader: every stage and the exported model see the same pixels of a file."""
+
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import Image, ImageOps, features
+
+from stages.parts.errors import GraftError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+# What changes the pixels belongs to the identity of all that is computed from them.
+VERSION = f"1, Pillow {PIL.__version__}, JPEG {features.version('jpg')}"
+FILTER = Image.Resampling.BILINEAR
+
+
+class UnreadableImageError(GraftError):
+    """A file that is no image, or a damaged one."""
+
+
+def is_image_name(path: Path) -> bool:
+    """Say whether a file's name looks like an image's; hidden files do not."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def decode(data: bytes, size: int, name: str) -> Image.Image:
+    """Decode an image file's bytes to RGB, upright by its EXIF orientation.
+
+    Parameters
+    ----------
+    data : the file's bytes.
+    size : the shorter side, in pixels, that the caller needs. A much larger JPEG is decoded at a fraction of its
+        scale, never below twice `size`.
+    name : what an error calls the file.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the bytes are no image, a damaged one, or one of more than 178 million pixels (Pillow's bound).
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns between half its bound and the bound; metadata faults do not concern the pixels.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                image.draft(None, (2 * size, 2 * size))
+                return _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(f"{name}: not a readable image ({_first_line(error)})") from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    # Pillow's own conversion of 16-bit grey cuts values off at 255 instead of scaling them.
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    # Pillow names the in-memory file by its address.
+    return "no image format that Pillow knows" if "cannot identify" in text else text
+
+
+def _squash(image: Image.Image, size: int) -> Image.Image:
+    return image.resize((size, size), FILTER)
+
+
+def _crop(image: Image.Image, size: int) -> Image.Image:
+    return ImageOps.fit(image, (size, size), FILTER)
+
+
+def _pad(image: Image.Image, size: int) -> Image.Image:
+    return ImageOps.pad(image, (size, size), FILTER)
+
+
+def _crop_or_pad(image: Image.Image, size: int) -> Image.Image:
+    left, upper = (image.width - size) // 2, (image.height - size) // 2
+    # Pillow fills what lies outside the image with black.
+    return image.crop((left, upper, left + size, upper + size))
+
+
+RESIZERS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
+    "squash": _squash,
+    "crop": _crop,
+    "pad": _pad,
+    "crop_or_pad": _crop_or_pad,
+}
+
+
+def square(image: Image.Image, size: int, resize: str) -> Image.Image:
+    """Return `image` as a square of `size` pixels, in the way that `resize` in params.yaml names."""
+    return RESIZERS[resize](image, size)
+
+
+def read(path: Path, size: int, resize: str) -> Image.Image:
+    """Read an image file for `square` at that size.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the file is missing or no readable image.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(f"{path}: cannot be read ({error.strerror})") from error
+    # Without scaling, an image must come at its own size.
+    return decode(data, size if resize != "crop_or_pad" else 1 << 20, str(path))
+
+
+def load(path: Path, size: int, resize: str) -> np.ndarray:
+    """Load an image file as the network sees it: uint8 array (size, size, 3), RGB.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the file is missing or no readable image.
+    """
+    return np.asarray(square(read(path, size, resize), size, resize))

@@ -1,0 +1,171 @@
+"""The parameters, typed and checked: the one mirror of params.yaml and its only reader."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from stages.parts import backbones
+from stages.parts.errors import GraftError, nearest
+
+PATH = Path("params.yaml")
+
+Auto = Literal["auto"]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+PositiveCount = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys are refused, and nothing changes after the check.
+
+    Numbers written as text are read as numbers: DVC writes `1e-05` for `-S lr=1e-5`, a string to YAML 1.1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Split(Section):
+    """How the images are dealt to training, validation and test."""
+
+    seed: Count
+    folds: Annotated[int, Field(ge=2)]
+    fold: Count
+    validation: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_folds(self) -> "Split":
+        if self.fold >= self.folds:
+            raise ValueError(f"fold is {self.fold}, but with folds: {self.folds} it is from 0 to {self.folds - 1}")
+        return self
+
+
+class Head(Section):
+    """The classifier on the frozen backbone's features."""
+
+    kind: Literal["linear"]
+    C: Positive | Auto
+
+
+class Augment(Section):
+    """What the augmented views of a training image may differ by."""
+
+    views: Count
+    flip: Literal["auto", "none", "horizontal", "vertical", "both"]
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    zoom: Share
+    shift: Share
+    brightness: Share
+    contrast: Share
+    saturation: Share
+
+
+class FineTune(Section):
+    """How the top of the backbone is trained."""
+
+    from_layer: Count | Fraction | str
+    epochs: Count
+    batch_size: PositiveCount
+    warmup: Fraction
+    weight_decay: NotNegative
+    label_smoothing: Share
+
+
+class Export(Section):
+    """Which model is shipped."""
+
+    model: Literal["best_on_validation", "fine_tuned", "head"]
+
+
+class Gate(Section):
+    """The figures below or above which `stages.gate` fails."""
+
+    min_accuracy: Fraction
+    min_balanced_accuracy: Fraction
+    max_expected_calibration_error: Fraction
+    max_drop: Fraction
+
+
+class Parameters(Section):
+    """All of params.yaml; each key is described there."""
+
+    dataset: Annotated[str, Field(min_length=1)]
+    dataset_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    strict: bool
+    backbone: str
+    weights: Annotated[str, Field(min_length=1)]
+    image_size: Annotated[int, Field(ge=8, le=2048)] | Auto
+    resize: Literal["squash", "crop", "pad", "crop_or_pad"]
+    pooling: Literal["avg", "max", "avg+max", "none"]
+    lr: Positive
+    seed: Count
+    split: Split
+    head: Head
+    augment: Augment
+    fine_tune: FineTune
+    export: Export
+    gate: Gate
+
+    @field_validator("dataset_sha256", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_is_known(cls, name: str) -> str:
+        if name not in backbones.NAMES:
+            raise ValueError(f"no backbone is called {name!r}; {nearest(name, backbones.NAMES)}")
+        return name
+
+
+def load(path: str | Path = PATH) -> Parameters:
+    """Read and check a parameters file.
+
+    Raises
+    ------
+    GraftError
+        If the file is missing or not YAML, or a key is unknown, missing, of a wrong type or out of range.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise GraftError(f"{path}: no such file; run in the folder that holds it") from error
+    except yaml.YAMLError as error:
+        raise GraftError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    try:
+        return Parameters.model_validate(values)
+    except ValidationError as error:
+        raise GraftError(f"{path}: {_first_fault(error)}") from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    # A union (`image_size: 224 | auto`) reports a fault for each of its members, under one key.
+    faults = error.errors()
+    names = [name for name in faults[0]["loc"] if isinstance(name, str)]
+    section, names = _keys_along(names)
+    key = ".".join(names) or "the file"
+    if faults[0]["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; {nearest(names[-1], section.model_fields)}"
+    if faults[0]["type"] == "missing":
+        return f"{key} is missing; params.yaml of the repository has every key with its meaning"
+    same_key = [fault for fault in faults if fault["loc"][: len(names)] == tuple(names)]
+    reasons = dict.fromkeys(fault["msg"].removeprefix("Value error, ") for fault in same_key)
+    found = "" if isinstance(faults[0]["input"], dict) else f" is {faults[0]['input']!r}"
+    return f"{key}{found}: {', or '.join(reasons)}"
+
+
+def _keys_along(names: list[str]) -> tuple[type[Section], list[str]]:
+    """Return the innermost section that `names` lead into, and the part of `names` that are keys of the file."""
+    section, keys = Parameters, []
+    for name in names:
+        keys.append(name)
+        field = section.model_fields.get(name)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            break
+        section = field.annotation
+    return section, keys

@@ -1,0 +1,76 @@
+"""Classify images with the exported model: python -m stages.predict FILE_OR_FOLDER... [--top 5] [--json]"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from stages.parts import images
+from stages.parts.classifier import Classifier
+from stages.parts.errors import GraftError, run
+
+NETWORK = Path("models/classifier.tflite")
+DESCRIPTION = Path("models/labels.json")
+
+
+def image_files(arguments: list[Path]) -> Iterator[Path]:
+    """Yield the files named, and the image files below the folders named, sorted.
+
+    Raises
+    ------
+    GraftError
+        If a path does not exist, or a folder holds no image.
+    """
+    for path in arguments:
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if images.is_image_name(file))
+            if not found:
+                raise GraftError(f"{path}: no image in this folder; known are {', '.join(images.SUFFIXES)}")
+            yield from found
+        elif path.exists():
+            yield path
+        else:
+            raise GraftError(f"{path}: no such file or folder")
+
+
+def ranked(probabilities: np.ndarray, labels: list[str], top: int) -> list[dict[str, object]]:
+    """Return the `top` most probable classes, the most probable first, as {"label", "probability"}."""
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return [{"label": labels[index], "probability": round(float(probabilities[index]), 6)} for index in order]
+
+
+def parsed_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m stages.predict", description="Classify images.")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes listed per image (default 5)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line and image")
+    arguments = parser.parse_args()
+    if arguments.top < 1:
+        parser.error(f"--top: {arguments.top} is too few, give 1 or more")
+    return arguments
+
+
+def main() -> int:
+    arguments = parsed_arguments()
+    classifier = Classifier(NETWORK, DESCRIPTION)
+    unreadable = 0
+    for path in image_files(arguments.paths):
+        try:
+            classes = ranked(classifier.probabilities(path), classifier.labels, arguments.top)
+        except images.UnreadableImageError as error:
+            # One bad file must not keep the others from being classified.
+            print(f"error: {error}", file=sys.stderr)
+            unreadable += 1
+            continue
+        if arguments.json:
+            print(json.dumps({"path": str(path), "classes": classes}, ensure_ascii=False))
+        else:
+            print(f"{path}: " + ", ".join(f"{c['label']} {c['probability']:.1%}" for c in classes))
+    return 1 if unreadable else 0
+
+
+if __name__ == "__main__":
+    run(main)

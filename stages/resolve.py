@@ -1,0 +1,57 @@
+"""Stage resolve: check every parameter before anything else runs, and say what `dataset` and `weights` stand for.
+
+A local folder, archive or weights file becomes a link, and DVC reads through the link: a change there is a changed
+dependency. Anything else becomes a small file that says what to fetch.
+"""
+
+import os
+from pathlib import Path
+
+from stages.parts import catalog, params
+from stages.parts.errors import GraftError, run
+from stages.parts.files import write_json
+
+SOURCE = Path("data/source")
+WEIGHTS = Path("data/weights")
+WEIGHT_NAMES = ("imagenet", "none")
+
+
+def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
+    """Return the weights file of that path, or the named weights as a dictionary.
+
+    Raises
+    ------
+    GraftError
+        If there is no such file.
+    """
+    if weights in WEIGHT_NAMES:
+        return {"weights": weights}
+    path = root / Path(weights).expanduser()
+    if not path.is_file():
+        raise GraftError(f"weights: no file {weights}; give one, or one of {', '.join(WEIGHT_NAMES)}")
+    return path
+
+
+def link_or_write(output: Path, source: Path | dict) -> None:
+    """Make `output` a link to a path, or a JSON file of a dictionary, whatever it was before."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.unlink(missing_ok=True)
+    if isinstance(source, Path):
+        output.symlink_to(source.resolve())
+    else:
+        write_json(output, source)
+
+
+def main() -> None:
+    parameters = params.load()
+    # In temporary experiments the working folder is a clone; paths are meant from the repository itself.
+    root = Path(os.environ.get("DVC_ROOT", "."))
+    found = catalog.find(parameters.dataset, parameters.dataset_sha256, root)
+    weights = weights_source(parameters.weights, root)
+    link_or_write(SOURCE, found if isinstance(found, Path) else found.model_dump(exclude_none=True))
+    link_or_write(WEIGHTS, weights)
+    print(f"dataset {parameters.dataset}, backbone {parameters.backbone}, weights {parameters.weights}")
+
+
+if __name__ == "__main__":
+    run(main)
