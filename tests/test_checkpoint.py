@@ -24,7 +24,9 @@ class _Named:
 
 
 class _Tensor:
-    def __init__(self, key: str, values: list, storage_type: str, offset: int, shape: tuple, strides: tuple) -> None:
+    def __init__(
+        self, key: str, values: list, storage_type: str, offset: int, shape: tuple, strides: tuple
+    ) -> None:
         self.key, self.values, self.storage_type = key, values, storage_type
         self.view = offset, shape, strides
 
@@ -40,7 +42,14 @@ class _TorchPickler(pickle._Pickler):
     def persistent_id(self, value):
         if isinstance(value, _Storage):
             tensor = value.tensor
-            return "storage", _Named("torch", tensor.storage_type), tensor.key, "cpu", len(tensor.values), None
+            return (
+                "storage",
+                _Named("torch", tensor.storage_type),
+                tensor.key,
+                "cpu",
+                len(tensor.values),
+                None,
+            )
         return None
 
     def save(self, value, save_persistent_id=True):
@@ -84,7 +93,8 @@ def test_a_transposed_view_into_the_middle_of_a_storage_is_honoured(tmp_path):
 def test_two_tensors_may_share_a_storage_and_a_scalar_has_no_shape(tmp_path):
     values = [10, 20, 30]
     state = OrderedDict(
-        row=_Tensor("1", values, "LongStorage", 1, (2,), (1,)), number=_Tensor("1", values, "LongStorage", 2, (), ())
+        row=_Tensor("1", values, "LongStorage", 1, (2,), (1,)),
+        number=_Tensor("1", values, "LongStorage", 2, (), ()),
     )
     arrays = read_checkpoint(write_checkpoint(tmp_path / "a.pth", state))
     assert arrays["row"].tolist() == [20, 30]

