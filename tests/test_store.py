@@ -1,0 +1,598 @@
+"""The store of activations: what it gives back, what damage and full disks do to it, and what it evicts."""
+
+import os
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.parts import store as store_module
+from stages.parts.errors import GraftError
+from stages.parts.store import Store, default_folder, namespace_of, parse_size
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORK = namespace_of({"backbone": "one", "size": "224"})
+OTHER_NETWORK = namespace_of({"backbone": "two", "size": "224"})
+MEGABYTE = 10**6
+IMPORTS = "import sys, numpy as np\nfrom pathlib import Path\nfrom stages.parts.store import Store\n"
+ROWS = {f"{number:064x}": np.full((4, 5), number, np.float32) for number in range(20)}
+
+
+class Clock:
+    """Seconds since 1970 that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def filled(folder, rows=None):
+    """Write rows to a store and return its one database file."""
+    with Store(folder) as store:
+        store.put_many(NETWORK, ROWS if rows is None else rows)
+    return folder / NETWORK / "records.sqlite"
+
+
+def block(number, size=100_000):
+    return np.full(size, number % 251, np.uint8)
+
+
+def blocks(numbers):
+    return {f"{number:064x}": block(number) for number in numbers}
+
+
+def assert_right(found, expected):
+    for key, array in found.items():
+        np.testing.assert_array_equal(array, expected[key], strict=True)
+
+
+def python(code, *arguments, **options):
+    """Start a Python process that has imported the store."""
+    command = [sys.executable, "-c", IMPORTS + textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+# What goes in comes out ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(24, dtype=np.float16).reshape(2, 3, 4),
+        np.array([[1.5, -0.0], [np.inf, np.nan]], np.float32),
+        np.arange(6, dtype=np.int64).reshape(2, 3).T,
+        np.array([True, False]),
+        np.array(3, np.uint8),
+        np.zeros((0, 7), np.float64),
+        np.array([1, 2], ">i4"),
+        np.array([1 + 2j], np.complex64),
+    ],
+    ids=lambda array: f"{array.dtype.str}{array.shape}",
+)
+def test_an_array_comes_back_with_its_dtype_shape_and_bits(tmp_path, array):
+    with Store(tmp_path) as store:
+        store.put_many(NETWORK, {"key": array})
+    with Store(tmp_path) as store:
+        found = store.get_many(NETWORK, ["key"])["key"]
+    assert (found.dtype, found.shape, found.tobytes()) == (array.dtype, array.shape, array.tobytes())
+
+
+def test_only_what_is_present_comes_back_under_the_key_it_was_asked_by(tmp_path):
+    with Store(tmp_path) as store:
+        store.put_many(NETWORK, {"text": np.ones(2), b"\x00\xff": np.zeros(3)})
+        assert store.contains_many(NETWORK, ["text", b"\x00\xff", "other"]) == {"text", b"\x00\xff"}
+        found = store.get_many(NETWORK, ["other", b"\x00\xff", "text"])
+        assert_right(found, {"text": np.ones(2), b"\x00\xff": np.zeros(3)})
+        assert len(found) == 2
+
+
+def test_more_keys_than_one_statement_takes_are_found(tmp_path):
+    rows = {f"{number:064x}": np.array(number) for number in range(2500)}
+    with Store(tmp_path) as store:
+        store.put_many(NETWORK, rows)
+        assert store.contains_many(NETWORK, rows) == rows.keys()
+        found = store.get_many(NETWORK, rows)
+    assert len(found) == 2500
+    assert_right(found, rows)
+
+
+def test_namespaces_do_not_mix(tmp_path):
+    with Store(tmp_path) as store:
+        store.put_many(NETWORK, {"key": np.ones(2)})
+        assert store.get_many(OTHER_NETWORK, ["key"]) == {}
+        assert store.contains_many(OTHER_NETWORK, ["key"]) == set()
+
+
+def test_a_key_keeps_its_first_array(tmp_path):
+    with Store(tmp_path) as store:
+        store.put_many(NETWORK, {"a": np.ones(2)})
+        store.put_many(NETWORK, {"a": np.zeros(2), "b": np.zeros(2)})
+        assert_right(store.get_many(NETWORK, "ab"), {"a": np.ones(2), "b": np.zeros(2)})
+        assert [contents.records for contents in store.contents()] == [2]
+
+
+def test_arrays_are_read_only_and_lie_aligned(tmp_path):
+    with Store(tmp_path) as store:
+        store.put_many(NETWORK, {"key": np.ones(7, np.float64)})
+        flags = store.get_many(NETWORK, ["key"])["key"].flags
+    assert (flags.writeable, flags.aligned, flags.c_contiguous) == (False, True, True)
+
+
+def test_an_array_of_objects_is_refused_and_nothing_of_its_batch_is_stored(tmp_path):
+    with Store(tmp_path) as store:
+        with pytest.raises(TypeError, match="dtype object"):
+            store.put_many(NETWORK, {"good": np.ones(2), "bad": np.array([{}])})
+        assert store.contains_many(NETWORK, ["good", "bad"]) == set()
+
+
+def test_looking_into_a_store_that_does_not_exist_creates_nothing(tmp_path):
+    with Store(tmp_path / "absent") as store:
+        assert store.get_many(NETWORK, ["key"]) == {}
+        assert store.contains_many(NETWORK, ["key"]) == set()
+        assert (store.size(), store.contents(), store.prune(0)) == (0, [], 0)
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_namespace_follows_from_names_and_values_and_not_from_their_order():
+    assert namespace_of({"a": "1", "b": "2"}) == namespace_of({"b": "2", "a": "1"})
+    # printf '{"a": "1"}' | sha256sum
+    assert namespace_of({"a": "1"}) == "452647e07c48d5e6dbdad452d4f4715de98ad66f3397952966e13ffa37b3523f"
+    names = [{"a": "1"}, {"a": "2"}, {"b": "1"}, {"a": "1", "b": "2"}, {"a": '1","b":"2'}, {}]
+    assert len({namespace_of(fields) for fields in names}) == len(names)
+
+
+def test_the_folder_is_the_main_repositorys_unless_set(monkeypatch):
+    monkeypatch.delenv("GRAFT_STORE", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    assert default_folder() == ROOT / ".cache" / "activations"
+    monkeypatch.setenv("DVC_ROOT", "/main")
+    assert default_folder() == Path("/main/.cache/activations")
+    monkeypatch.setenv("GRAFT_STORE", "/elsewhere")
+    assert default_folder() == Path("/elsewhere")
+
+
+def test_the_store_does_not_import_tensorflow():
+    process = python("print({'tensorflow', 'keras'} & set(sys.modules))")
+    assert process.communicate() == ("set()\n", "")
+
+
+# Several at once ----------------------------------------------------------------------------------
+
+WRITER = """
+    with Store(sys.argv[1]) as store:
+        for start in range(0, 400, 10):
+            rows = {str(n): np.full(500, n, np.float32) for n in range(start, start + 10)}
+            store.put_many(sys.argv[2], rows)
+            assert len(store.get_many(sys.argv[2], rows)) == 10
+    """
+
+
+def test_processes_write_and_read_the_same_keys_at_once(tmp_path):
+    writers = [python(WRITER, tmp_path, NETWORK) for _ in range(3)]
+    assert [writer.communicate()[1] for writer in writers] == ["", "", ""]
+    expected = {str(number): np.full(500, number, np.float32) for number in range(400)}
+    with Store(tmp_path) as store:
+        found = store.get_many(NETWORK, expected)
+        assert store.contents()[0].records == 400
+    assert found.keys() == expected.keys()
+    assert_right(found, expected)
+
+
+def test_threads_share_one_store(tmp_path):
+    def write_and_read(number):
+        rows = {f"{number}-{index}": np.full(50, number) for index in range(20)}
+        store.put_many(NETWORK, rows)
+        return all((array == number).all() for array in store.get_many(NETWORK, rows).values())
+
+    with Store(tmp_path) as store, ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(write_and_read, range(16)))
+        assert store.contents()[0].records == 320
+
+
+def test_a_killed_writer_leaves_every_finished_batch_and_nothing_broken(tmp_path):
+    code = """
+        with Store(sys.argv[1], int(sys.argv[3])) as store:
+            for start in range(int(sys.argv[4]), 10**9, 4):
+                numbers = range(start, start + 4)
+                store.put_many(sys.argv[2], {str(n): np.full(9000, n, np.float32) for n in numbers})
+                print(start, flush=True)
+        """
+    chance = random.Random(0)
+    finished = []
+    for number in range(4):
+        # The small limit keeps some of the writers busy with evicting.
+        limit = 3 * MEGABYTE if number % 2 else 10**9
+        writer = python(code, tmp_path, NETWORK, limit, number * 10**6)
+        lines = [writer.stdout.readline() for _ in range(chance.randrange(1, 40))]
+        writer.kill()
+        lines += writer.communicate()[0].splitlines()
+        finished = [int(line) + offset for line in lines if line.strip() for offset in range(4)]
+        with Store(tmp_path) as store:
+            found = store.get_many(NETWORK, [str(key) for key in finished[:-4]])
+            assert len(found) == len(finished) - 4
+            assert all((array == np.float32(int(key))).all() for key, array in found.items())
+            verdict = store.verify()
+            assert (verdict.broken, verdict.damaged_files) == (0, 0)
+
+
+# Damage -------------------------------------------------------------------------------------------
+
+
+def cut_in_half(content):
+    return content[: len(content) // 2]
+
+
+def random_bytes(content):
+    return random.Random(0).randbytes(len(content))
+
+
+DAMAGES = {
+    "zero length": lambda content: b"",
+    "one byte": lambda content: b"S",
+    "cut in half": cut_in_half,
+    "random bytes": random_bytes,
+    "text": lambda content: b"no database at all\n" * 1000,
+    "header only": lambda content: content[:100],
+    "good header, broken pages": lambda content: content[:16384] + random_bytes(content[16384:]),
+    "zeroed pages": lambda content: content[:16384] + bytes(len(content) - 16384),
+    "a key column that is none": lambda content: content.replace(b"PRIMARY KEY, data", b"PRILARY KEY, data"),
+    "read-only by its header": lambda content: content[:18] + b"\x09" + content[19:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_file_is_reported_in_one_line_and_rebuilt(tmp_path, capfd, damage):
+    file = filled(tmp_path)
+    file.write_bytes(damage(file.read_bytes()))
+    with Store(tmp_path) as store:
+        assert_right(store.get_many(NETWORK, ROWS), ROWS)
+        store.put_many(NETWORK, ROWS)
+        found = store.get_many(NETWORK, ROWS)
+        assert found.keys() == ROWS.keys()
+        assert_right(found, ROWS)
+        store.verify()
+        store.put_many(NETWORK, ROWS)
+        assert store.verify() == store_module.Verdict(whole=len(ROWS), broken=0, damaged_files=0)
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{file}: damaged (" in error
+
+
+def test_a_sound_namespace_survives_the_damage_of_another(tmp_path, capfd):
+    file = filled(tmp_path)
+    with Store(tmp_path) as store:
+        store.put_many(OTHER_NETWORK, ROWS)
+        file.write_bytes(b"")
+        assert store.verify() == store_module.Verdict(whole=len(ROWS), broken=0, damaged_files=1)
+        assert len(store.get_many(OTHER_NETWORK, ROWS)) == len(ROWS)
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_damage_while_the_file_is_open_is_noticed(tmp_path, capfd):
+    rows = blocks(range(100))
+    file = filled(tmp_path, rows)
+    with Store(tmp_path) as store:
+        store.get_many(NETWORK, list(rows)[:1])
+        os.truncate(file, file.stat().st_size // 2)
+        assert_right(store.get_many(NETWORK, rows), rows)
+        store.put_many(NETWORK, rows)
+        assert len(store.get_many(NETWORK, rows)) == 100
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("log", ["empty", "random", "of another namespace"])
+def test_a_log_that_is_not_the_files_own_is_never_believed(tmp_path, log):
+    file = filled(tmp_path / "store")
+    with Store(tmp_path / "other") as other:
+        other.put_many(OTHER_NETWORK, {key: array + 1 for key, array in ROWS.items()})
+        others_log = (tmp_path / "other" / OTHER_NETWORK / "records.sqlite-wal").read_bytes()
+    logs = {"empty": b"", "random": random_bytes(others_log), "of another namespace": others_log}
+    file.with_name("records.sqlite-wal").write_bytes(logs[log])
+    with Store(tmp_path / "store") as store:
+        assert_right(store.get_many(NETWORK, ROWS), ROWS)
+        store.put_many(NETWORK, ROWS)
+        assert_right(store.get_many(NETWORK, ROWS), ROWS)
+        store.verify()
+        store.put_many(NETWORK, ROWS)
+        assert store.get_many(NETWORK, ROWS).keys() == ROWS.keys()
+
+
+def test_a_record_moved_to_another_key_or_namespace_is_not_believed(tmp_path, capfd):
+    filled(tmp_path)
+    shutil.copytree(tmp_path / NETWORK, tmp_path / OTHER_NETWORK)
+    with Store(tmp_path) as store:
+        assert store.get_many(OTHER_NETWORK, ROWS) == {}
+        assert store.dropped == len(ROWS)
+        assert store.contains_many(OTHER_NETWORK, ROWS) == set()
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+FLIP_ROWS = {"a": np.arange(10.0), "b": np.arange(3, dtype=np.uint8), "c": np.arange(9000, dtype=np.int32)}
+
+
+@pytest.fixture(scope="module")
+def sound_file(tmp_path_factory):
+    return filled(tmp_path_factory.mktemp("sound"), FLIP_ROWS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_any_changed_byte_leaves_an_array_right_or_absent(tmp_path_factory, sound_file, place, change):
+    content = bytearray(sound_file.read_bytes())
+    content[int(place * len(content))] ^= change
+    folder = tmp_path_factory.mktemp("flipped")
+    (folder / NETWORK).mkdir()
+    (folder / NETWORK / "records.sqlite").write_bytes(content)
+    with Store(folder) as store:
+        assert_right(store.get_many(NETWORK, FLIP_ROWS), FLIP_ROWS)
+        store.put_many(NETWORK, FLIP_ROWS)
+        assert_right(store.get_many(NETWORK, FLIP_ROWS), FLIP_ROWS)
+        store.verify()
+        store.put_many(NETWORK, FLIP_ROWS)
+        assert store.get_many(NETWORK, FLIP_ROWS).keys() == FLIP_ROWS.keys()
+        assert_right(store.get_many(NETWORK, FLIP_ROWS), FLIP_ROWS)
+    shutil.rmtree(folder)
+
+
+def test_a_changed_byte_inside_an_array_drops_that_record_alone(tmp_path, capfd):
+    file = filled(tmp_path, blocks([1, 2, 3]))
+    content = bytearray(file.read_bytes())
+    content[content.find(bytes([2]) * 1000) + 500] ^= 1
+    file.write_bytes(content)
+    with Store(tmp_path) as store:
+        assert store.get_many(NETWORK, blocks([1, 2, 3])).keys() == blocks([1, 3]).keys()
+        assert store.dropped == 1
+    assert "1 broken record" in capfd.readouterr().err
+
+
+def test_two_processes_that_meet_damage_at_once_report_it_once(tmp_path):
+    for content in (b"", b"random" * 9999):
+        file = filled(tmp_path)
+        file.write_bytes(content)
+        writers = [python(WRITER, tmp_path, NETWORK) for _ in range(2)]
+        errors = [writer.communicate()[1] for writer in writers]
+        assert [writer.returncode for writer in writers] == [0, 0]
+        assert "".join(errors).count("\n") == 1
+        with Store(tmp_path) as store:
+            assert store.verify() == store_module.Verdict(whole=400, broken=0, damaged_files=0)
+        shutil.rmtree(tmp_path / NETWORK)
+
+
+# Full disks and closed folders --------------------------------------------------------------------
+
+FILLER = """
+    from stages.parts.errors import GraftError
+    Path(sys.argv[1], "started").touch()
+    folder, namespace = Path(sys.argv[1], "store"), sys.argv[2]
+    with Store(folder) as store:
+        number = 0
+        try:
+            while number < 10000:
+                store.put_many(namespace, {str(number): np.full(20000, number, np.int32)})
+                number += 1
+        except GraftError as error:
+            print(number, error)
+    with Store(folder) as store:
+        found = store.get_many(namespace, [str(n) for n in range(number)])
+        assert len(found) == number and all((a == int(n)).all() for n, a in found.items())
+        assert store.verify().whole == number
+    """
+
+
+def test_a_full_disk_stops_with_one_line_and_leaves_what_was_stored(tmp_path):
+    mounted = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    mounted += ['mount -t tmpfs -o size=4m tmpfs "$1" && shift && exec "$@"', "sh", str(tmp_path)]
+    if not shutil.which("unshare") or subprocess.run([*mounted, "true"], capture_output=True).returncode:
+        pytest.skip("no small file system can be mounted here")
+    command = [*mounted, sys.executable, "-c", IMPORTS + textwrap.dedent(FILLER), str(tmp_path), NETWORK]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    number, _, message = done.stdout.partition(" ")
+    assert int(number) > 5
+    assert message.startswith(f"{tmp_path}/store/{NETWORK}/records.sqlite: the disk is full; free some space")
+    assert message.count("\n") == 1
+
+
+def test_a_limit_on_file_sizes_stops_with_one_line_and_leaves_what_was_stored(tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4 * MEGABYTE, 4 * MEGABYTE))
+
+    process = python(FILLER, tmp_path, NETWORK, preexec_fn=limit)
+    output, error = process.communicate()
+    assert error == ""
+    assert int(output.split()[0]) > 5
+    assert "records.sqlite: the disk is full or failing" in output
+
+
+def test_a_folder_that_cannot_be_created_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with Store(tmp_path / "file" / "store") as store:
+        assert store.get_many(NETWORK, ["key"]) == {}
+        with pytest.raises(GraftError, match=r"file/store: the store cannot be written .*GRAFT_STORE"):
+            store.put_many(NETWORK, ROWS)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission_is_one_line(tmp_path):
+    tmp_path.chmod(0o500)
+    with Store(tmp_path / "store") as store:
+        with pytest.raises(GraftError, match="cannot be written .*GRAFT_STORE"):
+            store.put_many(NETWORK, ROWS)
+
+
+# The bound ----------------------------------------------------------------------------------------
+
+
+def test_what_was_unused_longest_is_evicted_first(tmp_path, clock):
+    for number in range(40):
+        clock.now += 60
+        with Store(tmp_path, clock=clock) as store:
+            store.put_many(OTHER_NETWORK if number % 2 else NETWORK, blocks([number]))
+    clock.now += 60
+    with Store(tmp_path, clock=clock) as store:
+        store.get_many(NETWORK, blocks([0]))
+    clock.now += 60
+    with Store(tmp_path, clock=clock) as store:
+        before = store.size()
+        freed = store.prune(2 * MEGABYTE)
+        assert store.size() == before - freed
+        assert store.size() <= 2 * MEGABYTE
+        names = (NETWORK, OTHER_NETWORK)
+        left = set().union(*(store.contains_many(name, blocks(range(40))) for name in names))
+    assert len(left) > 14
+    assert left == blocks([0, *range(41 - len(left), 40)]).keys()
+
+
+def test_a_namespace_that_is_wholly_evicted_leaves_no_file(tmp_path, clock):
+    with Store(tmp_path, clock=clock) as store:
+        store.put_many(NETWORK, blocks(range(10)))
+    clock.now += 60
+    with Store(tmp_path, clock=clock) as store:
+        store.put_many(OTHER_NETWORK, blocks(range(10)))
+        store.prune(0)
+        assert not (tmp_path / NETWORK).exists()
+        assert len(store.get_many(OTHER_NETWORK, blocks(range(10)))) == 10
+
+
+def test_writing_keeps_the_store_within_its_limit(tmp_path, clock):
+    for run in range(4):
+        clock.now += 60
+        with Store(tmp_path, 5 * MEGABYTE, clock=clock) as store:
+            for number in range(run * 20, run * 20 + 20):
+                store.put_many(NETWORK, blocks([number]))
+        assert store.size() <= 5 * MEGABYTE
+    with Store(tmp_path) as store:
+        assert len(store.get_many(NETWORK, blocks(range(60, 80)))) == 20
+        assert len(store.get_many(NETWORK, blocks(range(60)))) > 10
+
+
+@pytest.mark.parametrize("use", [Store.get_many, Store.contains_many])
+def test_a_run_never_evicts_what_it_uses_itself(tmp_path, clock, capfd, use):
+    with Store(tmp_path, clock=clock) as store:
+        store.put_many(NETWORK, blocks(range(20)))
+    clock.now += 60
+    with Store(tmp_path, 2 * MEGABYTE, clock=clock) as store:
+        use(store, NETWORK, blocks(range(10)))
+        for number in range(100, 130):
+            clock.now += 5000
+            store.put_many(NETWORK, blocks([number]))
+        kept = [*range(10), *range(100, 130)]
+        assert store.get_many(NETWORK, blocks(range(200))).keys() == blocks(kept).keys()
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert re.search(r"this run needs 2\.\d MB, over the limit of 2\.0 MB \(GRAFT_STORE_LIMIT\)", lines[0])
+    clock.now += 60
+    with Store(tmp_path, 2 * MEGABYTE, clock=clock) as store:
+        store.put_many(NETWORK, blocks([300]))
+        assert store.size() <= 2 * MEGABYTE
+
+
+def test_reading_again_within_the_hour_writes_nothing(tmp_path, clock):
+    with Store(tmp_path, clock=clock) as store:
+        store.put_many(NETWORK, ROWS)
+    clock.now += 600
+    with Store(tmp_path, clock=clock) as store:
+        store.get_many(NETWORK, ROWS)
+    assert Store(tmp_path).contents()[0].last_used == clock.now
+    with Store(tmp_path, clock=clock) as store:
+        store.get_many(NETWORK, ROWS)
+        store.close()
+        last_used = clock.now
+        clock.now += 600
+        store.get_many(NETWORK, ROWS)
+    assert Store(tmp_path).contents()[0].last_used == last_used
+
+
+def test_the_limit_comes_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAFT_STORE_LIMIT", "1.5 gb")
+    assert Store(tmp_path).limit_bytes == 1_500_000_000
+    monkeypatch.setenv("GRAFT_STORE_LIMIT", "plenty")
+    with pytest.raises(GraftError, match="GRAFT_STORE_LIMIT: 'plenty' is not a size; write for"):
+        Store(tmp_path)
+    monkeypatch.delenv("GRAFT_STORE_LIMIT")
+    assert Store(tmp_path).limit_bytes == 20 * 10**9
+
+
+@pytest.mark.parametrize("text", ["", "-5GB", "5 XB", "GB", "1e3", "0x10", "5GB!", "nan"])
+def test_a_text_that_is_no_size_is_refused(text):
+    with pytest.raises(GraftError, match="is not a size"):
+        parse_size(text, "--limit")
+
+
+def test_memory_does_not_grow_with_the_number_of_records(tmp_path):
+    code = """
+        import resource
+        with Store(sys.argv[1]) as store:
+            for start in range(0, int(sys.argv[3]), 50):
+                rows = {str(n): np.full(20000, n, np.float32) for n in range(start, start + 50)}
+                store.put_many(sys.argv[2], rows)
+            for start in range(0, int(sys.argv[3]), 50):
+                assert len(store.get_many(sys.argv[2], [str(n) for n in range(start, start + 50)])) == 50
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        """
+    peaks = [int(python(code, tmp_path / str(n), NETWORK, n).communicate()[0]) for n in (300, 1800)]
+    assert peaks[1] - peaks[0] < 12_000  # kilobytes; the records are 120,000 more
+
+
+# The command --------------------------------------------------------------------------------------
+
+
+def command(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["store", *map(str, arguments)])
+    store_module.main()
+    return capsys.readouterr().out.splitlines()
+
+
+def test_size_prints_a_table_of_namespaces(tmp_path, monkeypatch, capsys):
+    with Store(tmp_path) as store:
+        store.describe(NETWORK, {"backbone": "one", "size": "224"})
+        store.put_many(NETWORK, blocks(range(3)))
+    lines = command(monkeypatch, capsys, "size", "--folder", tmp_path, "--limit", "5GB")
+    assert lines[0].split() == ["namespace", "records", "size", "last", "used", "holds"]
+    assert lines[1].split()[:4] == [NETWORK[:12], "3", "300.0", "KB"]
+    assert lines[1].endswith("backbone one, size 224")
+    assert lines[2].endswith(f"on disk in {tmp_path}, limit 5.0 GB")
+
+
+def test_prune_evicts_to_the_limit_and_says_how_much(tmp_path, monkeypatch, capsys):
+    filled(tmp_path, blocks(range(30)))
+    lines = command(monkeypatch, capsys, "prune", "--folder", tmp_path, "--limit", "1MB")
+    assert lines[0].endswith("MB evicted")
+    assert 0 < Store(tmp_path).size() <= MEGABYTE
+
+
+def test_verify_counts_whole_and_broken_records(tmp_path, monkeypatch, capsys):
+    file = filled(tmp_path, blocks([1, 2, 3]))
+    content = bytearray(file.read_bytes())
+    content[content.find(bytes([2]) * 1000) + 500] ^= 1
+    file.write_bytes(content)
+    lines = command(monkeypatch, capsys, "verify", "--folder", tmp_path)
+    assert lines[0] == "2 records are whole, 1 broken ones dropped, 0 damaged files deleted"
+    again = command(monkeypatch, capsys, "verify", "--folder", tmp_path)
+    assert again[0].startswith("2 records are whole, 0 ")
+
+
+def test_the_command_reports_a_wrong_limit_in_one_line(tmp_path):
+    arguments = [sys.executable, "-m", "stages.parts.store", "size", "--folder", tmp_path, "--limit", "much"]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: --limit: 'much' is not a size; write for example 500MB or 5GB\n"
