@@ -1,5 +1,6 @@
 """The one error that users see, and how a script ends with it."""
 
+import errno
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -26,11 +27,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a script's `main` and exit with its status; a `GraftError` is one line on stderr and status 1."""
+    """Run a script's `main` and exit with its status; a fault of the user's is one line on stderr, status 1."""
     try:
         status = main()
     except GraftError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"error: {error.filename or 'writing'}: the disk is full; free some space and run again")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(status)

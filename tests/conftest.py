@@ -1,0 +1,158 @@
+"""What the tests share: small generated pictures, a project folder, and a tiny compiled network."""
+
+import copy
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import settings
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+COLOURS = {"blue": (40, 70, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
+PICTURE_SIZE = 24
+
+# The same examples in every run, and no deadline: the machine may be busy with something else.
+settings.register_profile("graft", deadline=None, derandomize=True)
+settings.load_profile("graft")
+
+
+def _drawn_picture(colour: tuple[int, int, int], number: int, size: int = PICTURE_SIZE) -> Image.Image:
+    """Return clouds of one colour, RGB: every number gives other clouds, whatever the colour."""
+    coarse = np.random.default_rng(number).integers(-60, 60, (6, 6), endpoint=True)
+    clouds = np.asarray(Image.fromarray((coarse + 128).astype(np.uint8)).resize((size, size)), int) - 128
+    return Image.fromarray((np.array(colour) + clouds[..., np.newaxis]).clip(0, 255).astype(np.uint8))
+
+
+def _encoded(picture: Image.Image, suffix: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, Image.registered_extensions()[suffix], **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def draw_picture():
+    """Return a function of (colour, number, size) that draws a picture."""
+    return _drawn_picture
+
+
+@pytest.fixture(scope="session")
+def encode():
+    """Return a function of (picture, suffix, **options) that gives an image file's bytes."""
+    return _encoded
+
+
+@pytest.fixture(scope="session")
+def write_image_folder():
+    """Return a function that writes a folder of class folders, told apart by colour, JPEG and PNG in turn.
+
+    Its arguments: the folder, the classes with their colours, how many images each has, and the first number, which
+    decides what is on the pictures.
+    """
+
+    def write(
+        folder: Path, classes: Mapping[str, tuple[int, int, int]] = COLOURS, count: int = 12, first: int = 0
+    ) -> Path:
+        for place, (name, colour) in enumerate(classes.items()):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for number in range(first, first + count):
+                suffix = (".jpg", ".png")[number % 2]
+                picture = _drawn_picture(colour, 1000 * place + number)
+                (folder / name / f"{number:03d}{suffix}").write_bytes(_encoded(picture, suffix))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def image_folder(tmp_path, write_image_folder):
+    """A folder `photos` with 12 images in each of blue/, green/ and red/."""
+    return write_image_folder(tmp_path / "photos")
+
+
+class Project:
+    """A folder with a params.yaml, the current one while the test runs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._defaults = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        self.set()
+
+    def set(self, **changes: object) -> None:
+        """Write params.yaml: the repository's own with these changes, `section__key=value` inside a section."""
+        values = copy.deepcopy(self._defaults)
+        for name, value in changes.items():
+            *sections, key = name.split("__")
+            part = values
+            for section in sections:
+                part = part[section]
+            part[key] = value
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project with the repository's params.yaml, as current folder."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr("sys.argv", ["stage"])
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Return a function that runs Python with the repository's modules, as a user would: (arguments, folder)."""
+
+    def run(*arguments: object, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Compiled networks for images of 16 x 16: a trunk, its pooled top, and a classifier of blue, green and red.
+
+    The trunk gives maps (8, 8, 4), the top features (4,); the classifier's logits are 8 times the mean of each channel,
+    scaled from 0 to 1.
+    """
+    import keras
+
+    from stages.parts.trunk import compile_network
+
+    image = keras.Input((16, 16, 3))
+    convolution = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")
+    trunk = keras.Model(image, convolution(image))
+    convolution.set_weights([np.random.default_rng(0).normal(0, 0.3, (3, 3, 3, 4)), np.full(4, 0.1)])
+    feature_map = keras.Input((8, 8, 4))
+    top = keras.Model(feature_map, keras.layers.GlobalAveragePooling2D()(feature_map))
+    dense = keras.layers.Dense(3, activation="softmax")
+    classifier = keras.Model(image, dense(keras.layers.GlobalAveragePooling2D()(image)))
+    dense.set_weights([8 * np.eye(3)[:, ::-1], np.zeros(3)])
+    folder = tmp_path_factory.mktemp("compiled")
+    networks = {"trunk": (trunk, _from_zero_to_one), "top": (top, None), "classifier": (classifier, _from_zero_to_one)}
+    for name, (model, scale) in networks.items():
+        (folder / f"{name}.tflite").write_bytes(compile_network(model, scale))
+    return SimpleNamespace(**{name: folder / f"{name}.tflite" for name in networks})
+
+
+def _from_zero_to_one(images):
+    return images / 255

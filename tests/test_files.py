@@ -1,0 +1,134 @@
+"""Files: whole or not at all, and the same bytes each time."""
+
+import errno
+import hashlib
+import os
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.parts.errors import GraftError
+from stages.parts.files import read_json, read_rows, replacing, sha256_of, write_json, write_rows, write_text
+
+
+def _write_half(path, error):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+
+
+def test_the_temporary_name_keeps_the_suffix(tmp_path):
+    with replacing(tmp_path / "model.weights.h5") as temporary:
+        assert temporary.name.endswith("model.weights.h5")
+
+
+def test_an_error_leaves_the_earlier_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("earlier")
+    with pytest.raises(ValueError, match="broken"):
+        _write_half(path, ValueError("broken"))
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"file.txt": "earlier"}
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("earlier")
+    with pytest.raises(GraftError, match=r"file\.txt: the disk is full; free some space"):
+        _write_half(path, OSError(errno.ENOSPC, "No space left on device"))
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"file.txt": "earlier"}
+
+
+def test_the_permissions_are_those_of_any_new_file(tmp_path):
+    mask = os.umask(0o027)
+    try:
+        write_text(tmp_path / "file.txt", "")
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == 0o640
+
+
+def test_text_is_utf_8_with_its_line_ends_as_they_are(tmp_path):
+    write_text(tmp_path / "file.txt", "雏菊\n")
+    assert (tmp_path / "file.txt").read_bytes() == "雏菊\n".encode()
+
+
+def test_json_has_its_keys_in_order_and_ends_with_a_newline(tmp_path):
+    write_json(tmp_path / "file.json", {"b": 1, "a": ["é"]})
+    assert (tmp_path / "file.json").read_text(encoding="utf-8") == '{\n  "b": 1,\n  "a": [\n    "é"\n  ]\n}\n'
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_json_takes_no_number_that_is_none(tmp_path, number):
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(tmp_path / "file.json", {"accuracy": number})
+    assert not list(tmp_path.iterdir())
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+# A lone surrogate is no character: UTF-8 has no bytes for it.
+@given(JSON_VALUES.filter(lambda value: not any("\ud800" <= character <= "\udfff" for character in repr(value))))
+def test_json_comes_back_as_it_was_written(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "value.json"
+    write_json(path, value)
+    assert read_json(path) == value
+
+
+def test_missing_json_is_one_line(tmp_path):
+    with pytest.raises(GraftError, match=r"none\.json: no such file; `dvc repro` writes it"):
+        read_json(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{}", b""])
+def test_damaged_json_is_one_line(tmp_path, content):
+    (tmp_path / "file.json").write_bytes(content)
+    with pytest.raises(GraftError, match=r"file\.json: not a JSON file \([^\n]*\); `dvc repro` writes it anew$"):
+        read_json(tmp_path / "file.json")
+
+
+def test_rows_have_a_header_and_unix_line_ends(tmp_path):
+    write_rows(tmp_path / "rows.csv", ["path", "label"], [{"label": "a, b", "path": 'x"y'}])
+    assert (tmp_path / "rows.csv").read_bytes() == b'path,label\n"x""y","a, b"\n'
+
+
+PRINTABLE = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
+
+
+@given(st.lists(st.fixed_dictionaries({"path": PRINTABLE, "label": PRINTABLE}), max_size=5))
+def test_rows_come_back_as_they_were_written(tmp_path_factory, rows):
+    path = tmp_path_factory.getbasetemp() / "rows.csv"
+    write_rows(path, ["path", "label"], rows)
+    assert read_rows(path) == rows
+
+
+def test_a_row_with_an_unknown_column_is_refused_and_writes_nothing(tmp_path):
+    with pytest.raises(ValueError, match="fields not in fieldnames"):
+        write_rows(tmp_path / "rows.csv", ["path"], [{"path": "a", "lable": "b"}])
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_rows_are_one_line(tmp_path):
+    with pytest.raises(GraftError, match=r"none\.csv: no such file; `dvc repro` writes it"):
+        read_rows(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("size", [0, 3, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
+def test_the_checksum_is_that_of_the_whole_file(tmp_path, size):
+    content = (b"graft" * (size // 5 + 1))[:size]
+    (tmp_path / "file").write_bytes(content)
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
