@@ -26,14 +26,22 @@ def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
     """
     if weights in WEIGHT_NAMES:
         return {"weights": weights}
-    path = root / Path(weights).expanduser()
+    path = root / os.path.expanduser(weights)
     if not path.is_file():
         raise GraftError(f"weights: no file {weights}; give one, or one of {', '.join(WEIGHT_NAMES)}")
     return path
 
 
 def link_or_write(output: Path, source: Path | dict) -> None:
-    """Make `output` a link to a path, or a JSON file of a dictionary, whatever it was before."""
+    """Make `output` a link to a path, or a JSON file of a dictionary, in place of the earlier link or file.
+
+    Raises
+    ------
+    GraftError
+        If a folder stands there: it may be somebody's only copy of their images.
+    """
+    if output.is_dir() and not output.is_symlink():
+        raise GraftError(f"{output}: this name is for a link that the pipeline makes; move the folder elsewhere")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.unlink(missing_ok=True)
     if isinstance(source, Path):

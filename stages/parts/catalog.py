@@ -1,5 +1,6 @@
 """Data sets by name, and what `dataset` in params.yaml stands for: a name, a folder, an archive or an address."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -72,7 +73,7 @@ def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
                 f"dataset: {dataset} needs dataset_sha256 in params.yaml, the SHA-256 of the archive it must be"
             )
         return Entry(url=dataset, sha256=sha256)
-    path = root / Path(dataset).expanduser()
+    path = root / os.path.expanduser(dataset)
     if path.is_dir() or (path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES)):
         return path
     if path.is_file():

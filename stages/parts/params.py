@@ -1,10 +1,19 @@
 """The parameters, typed and checked: the one mirror of params.yaml and its only reader."""
 
+import reprlib
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from stages.parts import backbones
 from stages.parts.errors import GraftError, nearest
@@ -19,6 +28,9 @@ PositiveCount = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+# What pydantic calls a key that no section has; one that is no text (`1: 2`) can be none either.
+UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
+
 
 class Section(BaseModel):
     """A part of params.yaml: unknown keys are refused, and nothing changes after the check.
@@ -27,6 +39,15 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
+        # pydantic reads true as 1.
+        checked = check(value)
+        if isinstance(value, bool) and not isinstance(checked, bool):
+            raise ValueError("Input should be a number, not true or false")
+        return checked
 
 
 class Split(Section):
@@ -135,8 +156,10 @@ def load(path: str | Path = PATH) -> Parameters:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise GraftError(f"{path}: no such file; run in the folder that holds it") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise GraftError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise GraftError(f"{path}: no keys and values in it; params.yaml of the repository has every key")
     try:
         return Parameters.model_validate(values)
     except ValidationError as error:
@@ -144,18 +167,20 @@ def load(path: str | Path = PATH) -> Parameters:
 
 
 def _first_fault(error: ValidationError) -> str:
-    # A union (`image_size: 224 | auto`) reports a fault for each of its members, under one key.
-    faults = error.errors()
-    names = [name for name in faults[0]["loc"] if isinstance(name, str)]
-    section, names = _keys_along(names)
-    key = ".".join(names) or "the file"
-    if faults[0]["type"] == "extra_forbidden":
+    # A misspelt key is also a missing one: the first says more. (False sorts before True.)
+    faults = sorted(error.errors(), key=lambda fault: fault["type"] not in UNKNOWN_KEY)
+    section, names = _keys_along([str(name) for name in faults[0]["loc"]])
+    key = ".".join(names)
+    if faults[0]["type"] in UNKNOWN_KEY:
         return f"unknown key {key!r}; {nearest(names[-1], section.model_fields)}"
     if faults[0]["type"] == "missing":
         return f"{key} is missing; params.yaml of the repository has every key with its meaning"
+    if faults[0]["type"] == "model_type":
+        return f"{key} is {reprlib.repr(faults[0]['input'])}: its keys are needed, {', '.join(section.model_fields)}"
+    # A union (`image_size: 224 | auto`) reports a fault for each of its members, under one key.
     same_key = [fault for fault in faults if fault["loc"][: len(names)] == tuple(names)]
     reasons = dict.fromkeys(fault["msg"].removeprefix("Value error, ") for fault in same_key)
-    found = "" if isinstance(faults[0]["input"], dict) else f" is {faults[0]['input']!r}"
+    found = "" if isinstance(faults[0]["input"], dict) else f" is {reprlib.repr(faults[0]['input'])}"
     return f"{key}{found}: {', or '.join(reasons)}"
 
 

@@ -1,0 +1,91 @@
+"""The catalog: what `dataset` stands for, and what the data decides where a setting says `auto`."""
+
+import hashlib
+
+import pytest
+
+from stages.parts import catalog
+from stages.parts.errors import GraftError
+
+CHECKSUM = hashlib.sha256(b"").hexdigest()
+
+
+def test_every_entry_can_be_had_and_says_what_it_is():
+    for name, entry in catalog.entries().items():
+        assert (entry.url is None) != (entry.embedded is None), name
+        assert (entry.url is None) == (entry.sha256 is None), name
+        assert entry.licence, name
+        assert entry.classes >= 2, name
+        assert entry.images >= entry.classes, name
+
+
+def test_a_name_of_the_catalog_is_its_entry(tmp_path):
+    assert catalog.find("digits", None, tmp_path).embedded == "sklearn.digits"
+
+
+def test_a_name_of_the_catalog_comes_before_a_folder_of_that_name(tmp_path):
+    (tmp_path / "digits").mkdir()
+    assert isinstance(catalog.find("digits", None, tmp_path), catalog.Entry)
+
+
+def test_a_folder_is_its_path_from_the_root(tmp_path):
+    (tmp_path / "my photos").mkdir()
+    assert catalog.find("my photos", None, tmp_path) == tmp_path / "my photos"
+
+
+def test_an_absolute_path_is_itself(tmp_path):
+    assert catalog.find(str(tmp_path), None, tmp_path / "elsewhere") == tmp_path
+
+
+def test_a_path_may_start_at_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "photos").mkdir()
+    assert catalog.find("~/photos", None, tmp_path / "elsewhere") == tmp_path / "photos"
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.tar.gz", "a.ZIP"])
+def test_an_archive_is_known_by_its_suffix(tmp_path, name):
+    (tmp_path / name).touch()
+    assert catalog.find(name, None, tmp_path) == tmp_path / name
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_address_is_an_entry_with_the_checksum_given(tmp_path, scheme):
+    found = catalog.find(f"{scheme}://example.org/a.zip", CHECKSUM, tmp_path)
+    assert (found.url, found.sha256) == (f"{scheme}://example.org/a.zip", CHECKSUM)
+
+
+def test_an_address_without_a_checksum_is_refused(tmp_path):
+    with pytest.raises(GraftError, match=r"^dataset: https://example.org/a.zip needs dataset_sha256 in params.yaml"):
+        catalog.find("https://example.org/a.zip", None, tmp_path)
+
+
+def test_another_kind_of_file_is_refused_with_the_kinds_that_would_do(tmp_path):
+    (tmp_path / "photos.rar").touch()
+    with pytest.raises(GraftError, match=r"^dataset: photos.rar is a file, but none of .tar, .tar.gz, .tgz, .zip$"):
+        catalog.find("photos.rar", None, tmp_path)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(GraftError, match=r"^dataset: flower_photo is no .* \(did you mean 'flower_photos'\?\)"):
+        catalog.find("flower_photo", None, tmp_path)
+
+
+def test_a_home_folder_that_is_nobodys_is_one_line(tmp_path):
+    with pytest.raises(GraftError, match=r"^dataset: ~nobody-of-that-name/photos is no data set"):
+        catalog.find("~nobody-of-that-name/photos", None, tmp_path)
+
+
+def test_digits_are_small_and_must_not_be_mirrored():
+    assert catalog.flip("digits", "auto") == "none"
+    assert catalog.image_size("digits", "auto", 224) < 224
+
+
+def test_photographs_of_ones_own_are_mirrored_and_have_the_backbones_size():
+    assert catalog.flip("my/photos", "auto") == "horizontal"
+    assert catalog.image_size("my/photos", "auto", 260) == 260
+
+
+def test_a_setting_comes_before_what_the_catalog_says():
+    assert catalog.flip("digits", "both") == "both"
+    assert catalog.image_size("digits", 64, 224) == 64

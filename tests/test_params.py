@@ -1,0 +1,189 @@
+"""Parameters: every value typed and in range before anything runs; each fault one line that names file and key."""
+
+import pytest
+from pydantic import ValidationError
+
+from stages.parts import params
+from stages.parts.errors import GraftError
+
+
+@pytest.fixture
+def load(project):
+    """Return a function that changes keys of params.yaml, as YAML text, and loads it."""
+    path = project.folder / "params.yaml"
+    own = path.read_text(encoding="utf-8")
+
+    def changed(**changes):
+        project.set(**changes)
+        return params.load()
+
+    def typed(key, text):
+        """Load with a top-level key written exactly so, as a person or DVC types it."""
+        lines = [f"{key}: {text}" if line.startswith(f"{key}:") else line for line in own.splitlines()]
+        path.write_text("\n".join(lines), encoding="utf-8")
+        return params.load()
+
+    changed.typed = typed
+    return changed
+
+
+def refusal(load, **changes):
+    with pytest.raises(GraftError) as refused:
+        load(**changes)
+    message = str(refused.value)
+    assert "\n" not in message
+    assert message.startswith("params.yaml: ")
+    return message.removeprefix("params.yaml: ")
+
+
+def test_the_repositorys_own_parameters_are_valid(load):
+    assert load().dataset == "digits"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.0001", 1e-4),  # what DVC writes for -S lr=1e-4
+        ("1e-05", 1e-5),  # for 1e-5 and 0.00001: text to YAML 1.1
+        ("3e-05", 3e-5),
+        ("1.5e-05", 1.5e-5),
+        ("1e-3", 1e-3),  # as a person writes it
+        ("1", 1.0),
+    ],
+)
+def test_a_learning_rate_arrives_as_the_number_it_means(load, text, value):
+    rate = load.typed("lr", text).lr
+    assert type(rate) is float
+    assert rate == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("on", True), ("'on'", True), ("no", False), ("'false'", False)]
+)
+def test_a_switch_means_the_same_typed_by_hand_or_written_by_dvc(load, text, value):
+    assert load.typed("strict", text).strict is value
+
+
+@pytest.mark.parametrize("text", ["true", "yes", "on"])
+def test_a_switch_is_no_number(load, text):
+    with pytest.raises(GraftError, match=r"lr is True: Input should be a number, not true or false"):
+        load.typed("lr", text)
+
+
+def test_a_checksum_is_read_in_either_case(load):
+    assert load(dataset_sha256="AB" * 32).dataset_sha256 == "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "value"),
+    [(40, int, 40), (0.6, float, 0.6), (1.0, float, 1.0), (1, int, 1), ("block_11_expand", str, "block_11_expand")],
+)
+def test_a_layer_is_a_name_an_index_or_a_fraction(load, given, kind, value):
+    layer = load(fine_tune__from_layer=given).fine_tune.from_layer
+    assert type(layer) is kind
+    assert layer == value
+
+
+def test_parameters_do_not_change_once_they_are_checked(load):
+    with pytest.raises(ValidationError, match="frozen"):
+        load().lr = 1.0
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_name(load):
+    assert refusal(load, learning_rte=1) == (
+        "unknown key 'learning_rte'; known: augment, backbone, dataset, dataset_sha256, export, fine_tune, gate, head, "
+        "image_size, lr, pooling, resize, seed, split, strict, weights"
+    )
+    assert refusal(load, datset="digits") == (
+        "unknown key 'datset'; did you mean 'dataset' or 'gate' or 'dataset_sha256'?"
+    )
+
+
+def test_an_unknown_key_in_a_section_is_named_with_its_section(load):
+    assert refusal(load, augment__rotatoin=5) == "unknown key 'augment.rotatoin'; did you mean 'rotation'?"
+
+
+def test_a_misspelt_key_is_called_misspelt_and_not_missing(project):
+    path = project.folder / "params.yaml"
+    path.write_text(path.read_text().replace("rotation:", "rotatoin:"))
+    with pytest.raises(GraftError, match=r"unknown key 'augment\.rotatoin'; did you mean 'rotation'\?"):
+        params.load()
+
+
+def test_a_key_that_is_no_text_is_unknown(project):
+    with (project.folder / "params.yaml").open("a") as file:
+        file.write("1: 2\n")
+    with pytest.raises(GraftError, match=r"^params\.yaml: unknown key '1'; known: "):
+        params.load()
+
+
+@pytest.mark.parametrize(("key", "name"), [("lr", "lr"), ("  zoom", "augment.zoom")])
+def test_a_missing_key_is_named(project, key, name):
+    path = project.folder / "params.yaml"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith(f"{key}:")))
+    with pytest.raises(GraftError, match=rf"^params\.yaml: {name} is missing; params.yaml of the repository"):
+        params.load()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": "fast"}, "lr is 'fast': Input should be a valid number, unable to parse string as a number"),
+        ({"lr": 0}, "lr is 0: Input should be greater than 0"),
+        ({"lr": float("nan")}, "lr is nan: Input should be a finite number"),
+        ({"lr": [1, 2]}, "lr is [1, 2]: Input should be a valid number"),
+        ({"seed": -1}, "seed is -1: Input should be greater than or equal to 0"),
+        ({"seed": 1.5}, "seed is 1.5: Input should be a valid integer, got a number with a fractional part"),
+        ({"strict": "maybe"}, "strict is 'maybe': Input should be a valid boolean, unable to interpret input"),
+        ({"dataset": 5}, "dataset is 5: Input should be a valid string"),
+        ({"dataset": ""}, "dataset is '': String should have at least 1 character"),
+        ({"dataset_sha256": "abc"}, "dataset_sha256 is 'abc': String should match pattern '^[0-9a-f]{64}$'"),
+        ({"image_size": 4}, "image_size is 4: Input should be greater than or equal to 8, or Input should be 'auto'"),
+        ({"resize": "stretch"}, "resize is 'stretch': Input should be 'squash', 'crop', 'pad' or 'crop_or_pad'"),
+        ({"split__folds": 1}, "split.folds is 1: Input should be greater than or equal to 2"),
+        ({"split__fold": 5}, "split: fold is 5, but with folds: 5 it is from 0 to 4"),
+        ({"split__validation": 1.0}, "split.validation is 1.0: Input should be less than 1"),
+        ({"augment__zoom": float("nan")}, "augment.zoom is nan: Input should be less than 1"),
+        ({"augment__rotation": 181}, "augment.rotation is 181: Input should be less than or equal to 180"),
+        ({"fine_tune__batch_size": 0}, "fine_tune.batch_size is 0: Input should be greater than or equal to 1"),
+        ({"fine_tune__from_layer": True}, "fine_tune.from_layer is True: Input should be a number, not true or false"),
+        ({"gate__min_accuracy": 95}, "gate.min_accuracy is 95: Input should be less than or equal to 1"),
+        ({"split": [1]}, "split is [1]: its keys are needed, seed, folds, fold, validation"),
+        ({"split": None}, "split is None: its keys are needed, seed, folds, fold, validation"),
+    ],
+)
+def test_a_wrong_type_or_range_names_key_value_and_what_would_do(load, changes, message):
+    assert refusal(load, **changes) == message
+
+
+def test_an_unknown_backbone_is_refused_with_the_nearest_names(load):
+    assert "did you mean 'MobileNetV2'" in refusal(load, backbone="mobilenet_v2")
+
+
+def test_a_long_wrong_value_is_cut_short(load):
+    assert len(refusal(load, lr=list(range(1000)))) < 200
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- 1\n- 2"])
+def test_a_file_without_keys_is_one_line(project, text):
+    (project.folder / "params.yaml").write_text(text)
+    with pytest.raises(GraftError, match=r"^params\.yaml: no keys and values in it; [^\n]*$"):
+        params.load()
+
+
+@pytest.mark.parametrize("content", [b"lr: [1", b"lr: 1\n\tseed: 0", b"lr: \xff", b"a: b: c"])
+def test_a_file_that_is_not_yaml_is_one_line(project, content):
+    (project.folder / "params.yaml").write_bytes(content)
+    with pytest.raises(GraftError, match=r"^params\.yaml: not YAML: [^\n]*$"):
+        params.load()
+
+
+def test_a_missing_file_is_one_line(project):
+    with pytest.raises(GraftError, match=r"^nowhere\.yaml: no such file; run in the folder that holds it$"):
+        params.load("nowhere.yaml")
+
+
+def test_reading_parameters_imports_neither_tensorflow_nor_keras(run_python):
+    script = "import sys, stages.parts.params; sys.exit(not {'keras', 'tensorflow'}.isdisjoint(sys.modules))"
+    assert run_python("-c", script).returncode == 0

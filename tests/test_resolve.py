@@ -1,0 +1,108 @@
+"""Stage resolve: links to what is local, a small file of what must be fetched, and every fault before anything runs."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from stages import resolve
+from stages.parts.errors import GraftError
+
+SOURCE, WEIGHTS = Path("data/source"), Path("data/weights")
+CHECKSUM = "0" * 64
+
+
+def test_a_data_set_of_the_catalog_becomes_a_file_of_its_entry(project):
+    resolve.main()
+    assert json.loads(SOURCE.read_text())["embedded"] == "sklearn.digits"
+    assert json.loads(WEIGHTS.read_text()) == {"weights": "imagenet"}
+
+
+def test_an_address_becomes_a_file_of_address_and_checksum(project):
+    project.set(dataset="https://example.org/a.tgz", dataset_sha256=CHECKSUM)
+    resolve.main()
+    written = json.loads(SOURCE.read_text())
+    assert (written["url"], written["sha256"]) == ("https://example.org/a.tgz", CHECKSUM)
+
+
+def test_a_folder_becomes_a_link(project, image_folder):
+    project.set(dataset=str(image_folder))
+    resolve.main()
+    assert SOURCE.is_symlink()
+    assert SOURCE.resolve() == image_folder
+
+
+def test_an_archive_and_a_weights_file_become_links(project):
+    Path("photos.zip").touch()
+    Path("own.h5").touch()
+    project.set(dataset="photos.zip", weights="own.h5")
+    resolve.main()
+    assert SOURCE.resolve() == Path("photos.zip").absolute()
+    assert WEIGHTS.resolve() == Path("own.h5").absolute()
+
+
+def test_a_path_is_meant_from_the_repository_even_in_a_temporary_clone(project, image_folder, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(image_folder.parent))
+    project.set(dataset="photos")
+    resolve.main()
+    assert SOURCE.resolve() == image_folder
+
+
+def test_what_was_resolved_before_is_replaced(project, image_folder):
+    project.set(dataset=str(image_folder))
+    resolve.main()
+    project.set()
+    resolve.main()
+    assert not SOURCE.is_symlink()
+    assert json.loads(SOURCE.read_text())["embedded"] == "sklearn.digits"
+    project.set(dataset=str(image_folder))
+    resolve.main()
+    assert SOURCE.resolve() == image_folder
+
+
+def test_the_same_parameters_give_the_same_bytes(project):
+    resolve.main()
+    first = SOURCE.read_bytes()
+    resolve.main()
+    assert SOURCE.read_bytes() == first
+
+
+def test_a_dangling_link_is_replaced(project):
+    SOURCE.parent.mkdir()
+    os.symlink("nowhere", SOURCE)
+    resolve.main()
+    assert json.loads(SOURCE.read_text())["embedded"] == "sklearn.digits"
+
+
+def test_a_folder_in_the_links_place_is_never_deleted(project):
+    SOURCE.mkdir(parents=True)
+    with pytest.raises(GraftError, match=r"^data/source: this name is for a link .*; move the folder elsewhere$"):
+        resolve.main()
+    assert SOURCE.is_dir()
+
+
+@pytest.mark.parametrize("weights", ["own.h5", ".", "~nobody-of-that-name/own.h5"])
+def test_a_missing_weights_file_is_one_line_and_changes_nothing(project, weights):
+    project.set(weights=weights)
+    with pytest.raises(GraftError, match=r"^weights: no file \S+; give one, or one of imagenet, none$"):
+        resolve.main()
+    assert not SOURCE.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "flower_photo"}, "error: dataset: flower_photo is no data set of the catalog"),
+        ({"dataset": "https://example.org/a.zip"}, "needs dataset_sha256 in params.yaml"),
+        ({"backbone": "EfficientNetLite"}, "did you mean 'EfficientNetLite2'"),
+        ({"lr": "fast"}, "error: params.yaml: lr is 'fast'"),
+    ],
+)
+def test_a_fault_ends_the_stage_with_one_line_and_status_1(project, run_python, changes, message):
+    project.set(**changes)
+    result = run_python("-m", "stages.resolve", folder=project.folder)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not SOURCE.exists()
