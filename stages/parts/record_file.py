@@ -273,7 +273,9 @@ class RecordFile:
         """Give the space of deleted records back to the disk, in steps that keep SQLite's log small."""
         before = None
         while (free := self._rows("PRAGMA freelist_count")[0][0]) not in (0, before):
-            self._rows(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+            # One step frees one page, and of a statement without columns `execute` takes a single step.
+            with _translated(self.path):
+                self._connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
             self.fold_log()
             before = free
 
