@@ -1,21 +1,36 @@
 """Archives of images: fetched, checked, and unpacked without ever writing outside their folder."""
 
+import errno
+import lzma
 import shutil
+import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 import pooch
 import requests
 
 from stages.parts.errors import GraftError
-from stages.parts.files import sha256_of
+from stages.parts.files import CHUNK_BYTES, sha256_of
 
 TIMEOUT_SECONDS = 30
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, NotImplementedError)
+# What tarfile, zipfile and the decompressors raise on damage, encryption (RuntimeError) and methods they don't know;
+# gzip and bz2 raise an OSError, as does a name that is both a file and a folder.
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 def fetch(url: str, sha256: str, folder: Path) -> Path:
@@ -60,33 +75,52 @@ def unpack(archive: Path, folder: Path) -> None:
     GraftError
         If the archive is damaged, or names a place outside `folder`; what was written until then stays.
     """
-    members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
     try:
+        members = _tar_members if tarfile.is_tarfile(archive) else _zip_members
         for name, file in members(archive):
             target = folder / _safe_path(name, archive)
             target.parent.mkdir(parents=True, exist_ok=True)
             with file, target.open("wb") as output:
                 shutil.copyfileobj(file, output)
     except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise GraftError(f"{archive.name}: damaged, or no .tar, .tgz or .zip ({error}); get it again") from error
 
 
+class _Header(tarfile.TarInfo):
+    """The header of a file in a .tar; tarfile itself takes a damaged or missing one for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf == bytes(tarfile.BLOCKSIZE):  # zeros are the end
+                raise
+            raise tarfile.ReadError(str(error)) from error
+
+
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(archive) as tar:
+    with tarfile.open(archive, tarinfo=_Header) as tar:
         for member in tar:
             if member.isreg():
                 yield member.name, tar.extractfile(member)
+        # The checksum of a .tgz is behind the zeros that end the archive, and is compared when it is read.
+        while tar.fileobj.read(CHUNK_BYTES):
+            pass
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(archive) as zip_file:
         for member in zip_file.infolist():
-            if not member.is_dir():
+            # The upper half holds the mode of Unix.
+            if not member.is_dir() and not stat.S_ISLNK(member.external_attr >> 16):
                 yield member.filename, zip_file.open(member)
 
 
 def _safe_path(name: str, archive: Path) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if path.is_absolute() or ".." in path.parts or PureWindowsPath(path).drive or not path.parts:
         raise GraftError(f"{archive.name}: refused, it holds {name!r}, a path outside its folder")
     return path

@@ -1,0 +1,286 @@
+"""Archives: fetched whole or not at all, and unpacked without ever writing outside their folder."""
+
+import gzip
+import hashlib
+import io
+import stat
+import tarfile
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from stages.parts import archives
+from stages.parts.errors import GraftError
+
+FILES = {"photos/roses/1.jpg": b"first", "photos/tulips/2 ü.jpg": b"second" * 1000, "LICENSE.txt": b""}
+TAR_BLOCK = 512
+
+
+def as_tar(files, mode="w"):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def as_zip(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zip_file:
+        for name, content in files.items():
+            zip_file.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+WRITERS = {"a.tar": as_tar, "a.tgz": lambda files: as_tar(files, "w:gz"), "a.zip": as_zip}
+
+
+def tar_of(*members):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for member in members:
+            tar.addfile(member)
+    return buffer.getvalue()
+
+
+def special(name, kind, target=""):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+@pytest.fixture
+def unpack(tmp_path):
+    """Return a function that unpacks an archive, and gives every file that is then in its folder or beside it."""
+
+    def unpacked(content, name="a.tar"):
+        (tmp_path / name).write_bytes(content)
+        archives.unpack(tmp_path / name, tmp_path / "in" / "folder")
+        paths = [path for path in (tmp_path / "in").rglob("*") if not path.is_dir()]
+        return {path.relative_to(tmp_path / "in" / "folder").as_posix(): path.read_bytes() for path in paths}
+
+    return unpacked
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_kind_of_archive_gives_its_files(unpack, name):
+    assert unpack(WRITERS[name](FILES), name) == FILES
+
+
+def test_the_kind_is_told_by_the_content_and_not_by_the_name(unpack):
+    assert unpack(as_zip(FILES), "source") == FILES
+
+
+def test_a_tar_that_ends_with_a_zip_is_still_a_tar(unpack):
+    files = {"photos/1.jpg": b"first", "photos/more.zip": as_zip(FILES)}
+    assert unpack(as_tar(files)) == files
+
+
+def test_a_colon_in_a_name_is_no_drive(unpack):
+    assert unpack(as_tar({"at 10:30/1.jpg": b"early"})) == {"at 10:30/1.jpg": b"early"}
+
+
+@pytest.mark.parametrize("writer", [as_tar, as_zip])
+@pytest.mark.parametrize(
+    "name", ["../outside.jpg", "roses/../../outside.jpg", "/tmp/outside.jpg", "..\\outside.jpg", "C:\\outside.jpg", "."]
+)
+def test_a_path_outside_the_folder_is_refused_and_not_written(unpack, tmp_path, writer, name):
+    with pytest.raises(GraftError, match=r"^a\.tar: refused, it holds '[^\n]+', a path outside its folder$"):
+        unpack(writer({name: b"evil"}))
+    assert not list(tmp_path.rglob("outside.jpg"))
+    assert not Path("/tmp/outside.jpg").exists()
+
+
+def test_what_stands_before_a_path_outside_does_not_hide_it(unpack):
+    with pytest.raises(GraftError, match=r"it holds '\.\./x\.jpg'"):
+        unpack(as_tar({"roses/1.jpg": b"good", "../x.jpg": b"evil"}))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_a_tar_are_left_out(unpack, kind):
+    assert unpack(tar_of(special("roses/1.jpg", kind, "/etc/passwd"))) == {}
+
+
+def test_nothing_is_written_through_a_link(unpack, tmp_path):
+    (tmp_path / "outside").mkdir()
+    content = tar_of(special("roses", tarfile.SYMTYPE, str(tmp_path / "outside")), tarfile.TarInfo("roses/1.jpg"))
+    assert unpack(content) == {"roses/1.jpg": b""}
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_links_in_a_zip_are_left_out(unpack):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as zip_file:
+        link = zipfile.ZipInfo("roses/1.jpg")
+        link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        zip_file.writestr(link, "/etc/passwd")
+    assert unpack(buffer.getvalue()) == {}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
+def test_a_truncated_archive_is_one_line(unpack, name, share):
+    content = WRITERS[name]({f"photos/{number}.jpg": bytes([number]) * 5000 for number in range(10)})
+    # Beyond its files a .tar has nothing but zeros, up to a multiple of 20 blocks.
+    end = len(content.rstrip(b"\0")) if name == "a.tar" else len(content)
+    with pytest.raises(GraftError, match=rf"^{name}: damaged, or no .tar, .tgz or .zip \([^\n]*\); get it again$"):
+        unpack(content[: int(share * end)], name)
+
+
+@pytest.mark.parametrize("length", [2 * TAR_BLOCK, 2 * TAR_BLOCK + 100])
+def test_a_tar_cut_off_between_two_files_is_not_taken_for_whole(unpack, length):
+    content = as_tar({"1.jpg": b"first", "2.jpg": b"second"})
+    with pytest.raises(GraftError, match="damaged"):
+        unpack(content[:length])
+
+
+def test_a_damaged_header_is_not_taken_for_the_end(unpack):
+    content = bytearray(as_tar({"1.jpg": b"first", "2.jpg": b"second"}))
+    content[2 * TAR_BLOCK] ^= 1
+    with pytest.raises(GraftError, match="damaged"):
+        unpack(bytes(content))
+
+
+@pytest.mark.parametrize("name", ["a.tgz", "a.zip"])
+def test_flipped_bits_are_found_by_the_archives_own_checksum(unpack, name):
+    content = bytearray(WRITERS[name]({"1.jpg": bytes(range(256)) * 20}))
+    content[120] ^= 0xFF
+    with pytest.raises(GraftError, match="damaged"):
+        unpack(bytes(content), name)
+
+
+def test_a_wrong_checksum_at_the_end_of_a_tgz_is_damage(unpack):
+    content = bytearray(gzip.compress(as_tar(FILES)))
+    content[-8] ^= 0xFF
+    with pytest.raises(GraftError, match="damaged"):
+        unpack(bytes(content), "a.tgz")
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04", b"\x1f\x8b\x08"])
+def test_what_is_no_archive_is_one_line(unpack, content):
+    with pytest.raises(GraftError, match=r"^a\.tgz: damaged, or no .tar, .tgz or .zip \([^\n]*\); get it again$"):
+        unpack(content, "a.tgz")
+
+
+def test_a_name_that_is_both_file_and_folder_is_one_line(unpack):
+    with pytest.raises(GraftError, match=r"^a\.tar: damaged"):
+        unpack(as_tar({"roses": b"", "roses/1.jpg": b""}))
+
+
+def test_the_checksum_of_a_local_archive_is_compared(tmp_path):
+    path = tmp_path / "a.tar"
+    path.write_bytes(b"content")
+    found = hashlib.sha256(b"content").hexdigest()
+    archives.check_sha256(path, found)
+    with pytest.raises(GraftError, match=rf"^a\.tar: its SHA-256 is {found}, but dataset_sha256 is {'0' * 64}$"):
+        archives.check_sha256(path, "0" * 64)
+
+
+ARCHIVE = as_zip(FILES)
+CHECKSUM = hashlib.sha256(ARCHIVE).hexdigest()
+
+
+class Server:
+    """A web server on this machine; `answers` are given in turn, the last one for ever."""
+
+    def __init__(self):
+        self.answers = ["whole"]
+        self.requests = 0
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                answer = server.answers[min(server.requests, len(server.answers) - 1)]
+                server.requests += 1
+                if answer == "missing":
+                    return self.send_error(404)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(ARCHIVE)))
+                self.end_headers()
+                content = {"whole": ARCHIVE, "cut": ARCHIVE[: len(ARCHIVE) // 2], "other": ARCHIVE[::-1]}
+                self.wfile.write(content[answer])
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/a.zip?version=1"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def stop(self):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = Server()
+    yield server
+    server.stop()
+
+
+def files_below(folder):
+    return [path.name for path in folder.rglob("*") if path.is_file()] if folder.exists() else []
+
+
+def test_an_archive_is_fetched_once(server, tmp_path):
+    path = archives.fetch(server.url, CHECKSUM, tmp_path)
+    assert path.read_bytes() == ARCHIVE
+    assert archives.fetch(server.url, CHECKSUM, tmp_path) == path
+    assert server.requests == 1
+    assert files_below(tmp_path) == [path.name]
+
+
+def test_a_fetched_archive_keeps_its_suffix(server, tmp_path):
+    assert archives.fetch(server.url, CHECKSUM, tmp_path).suffix == ".zip"
+
+
+def test_a_fetched_archive_that_was_damaged_since_is_fetched_again(server, tmp_path):
+    path = archives.fetch(server.url, CHECKSUM, tmp_path)
+    path.write_bytes(b"damaged")
+    assert archives.fetch(server.url, CHECKSUM, tmp_path).read_bytes() == ARCHIVE
+    assert server.requests == 2
+
+
+def test_another_file_than_expected_is_refused_and_not_kept(server, tmp_path):
+    server.answers = ["other"]
+    found = hashlib.sha256(ARCHIVE[::-1]).hexdigest()
+    with pytest.raises(GraftError, match=rf"^{server.url.replace('?', '.')}: not the expected file: [^\n]*{found}"):
+        archives.fetch(server.url, CHECKSUM, tmp_path)
+    assert not files_below(tmp_path)
+
+
+def test_a_missing_file_is_one_line_with_the_servers_status(server, tmp_path):
+    server.answers = ["missing"]
+    with pytest.raises(GraftError, match=r"cannot be fetched \(HTTP status 404\); check the address and the network$"):
+        archives.fetch(server.url, CHECKSUM, tmp_path)
+    assert not files_below(tmp_path)
+
+
+def test_no_server_is_one_line(server, tmp_path):
+    server.stop()
+    with pytest.raises(GraftError, match=r"^http://127[^\n]*: cannot be fetched \(ConnectionError\); check"):
+        archives.fetch(server.url, CHECKSUM, tmp_path)
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[", "https://.example.org/a.zip"])
+def test_an_impossible_address_is_one_line(tmp_path, url):
+    with pytest.raises(GraftError, match=r": cannot be fetched \([A-Za-z]+\); check the address and the network$"):
+        archives.fetch(url, CHECKSUM, tmp_path)
+
+
+def test_a_connection_cut_halfway_leaves_nothing_and_the_next_call_starts_again(server, tmp_path):
+    server.answers = ["cut", "whole"]
+    with pytest.raises(GraftError, match=r"cannot be fetched \([A-Za-z]+\); check the address and the network$"):
+        archives.fetch(server.url, CHECKSUM, tmp_path)
+    assert not files_below(tmp_path)
+    assert archives.fetch(server.url, CHECKSUM, tmp_path).read_bytes() == ARCHIVE
