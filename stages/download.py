@@ -56,11 +56,11 @@ def check(images: list[folders.Image], entry: Entry, strict: bool, dataset: str)
             f"{first.found.path}: {first.refused}; {len(refused)} of {len(images)} images are refused, "
             "mend or remove them, or set strict: false"
         )
-    empty = {image.found.label for image in images} - {image.found.label for image in images if not image.refused}
-    if empty:
-        raise GraftError(f"{dataset}: no readable image in class folder {', '.join(map(repr, sorted(empty)))}")
-    if entry.images not in (None, len(images)):
-        raise GraftError(f"{dataset}: {len(images)} images found, but its catalog entry says {entry.images}")
+    labels = {image.found.label for image in images}
+    folders.require_each(labels, {image.found.label for image in images if not image.refused}, dataset)
+    for kind, found, expected in (("images", len(images), entry.images), ("classes", len(labels), entry.classes)):
+        if expected not in (None, found):
+            raise GraftError(f"{dataset}: {found} {kind} found, but its catalog entry says {expected}")
 
 
 def report(images: list[folders.Image]) -> dict[str, object]:
@@ -70,10 +70,13 @@ def report(images: list[folders.Image]) -> dict[str, object]:
         "images": len(kept),
         "classes": dict(sorted(Counter(image.found.label for image in kept).items())),
         "duplicates": len(kept) - len({image.group for image in kept}),
-        "refused": [
-            {"path": image.found.path.as_posix(), "reason": image.refused} for image in images if image.refused
-        ],
+        "refused": [{"path": _shown(image.found.path), "reason": image.refused} for image in images if image.refused],
     }
+
+
+def _shown(path: Path) -> str:
+    # A name that is not UTF-8 is a reason to be refused.
+    return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,10 +84,11 @@ def find_images(folder: Path, name: str) -> list[Found]:
     Raises
     ------
     GraftError
-        If it has fewer than two classes, or a training part without any image.
+        If it has fewer than two classes, one without any image, no training part, or folders that are no parts beside
+        those that are.
     """
     subfolders = _subfolders(folder)
-    has_parts = bool(subfolders) and all(sub.name.lower() in PARTS for sub in subfolders)
+    has_parts = _has_parts(subfolders, name)
     classes = [(sub, "") for sub in subfolders]
     if has_parts:
         classes = [(sub, PARTS[part.name.lower()]) for part in subfolders for sub in _subfolders(part)]
@@ -99,25 +101,47 @@ def find_images(folder: Path, name: str) -> list[Found]:
     if has_parts and not any(split == "train" for _, split in classes):
         raise GraftError(f"{name}: it has {', '.join(sub.name for sub in subfolders)}, but no train/ folder")
     found = [Found(path.relative_to(folder), sub.name, split) for sub, split in classes for path in _images(sub)]
+    require_each(labels, {image.label for image in found}, name)
     return sorted(found, key=lambda image: image.path.as_posix())
 
 
+def require_each(labels: set[str], filled: set[str], name: str) -> None:
+    """Raise a `GraftError` unless each of the labels is among those that have a readable image."""
+    if empty := sorted(labels - filled):
+        raise GraftError(f"{name}: no readable image in class folder {', '.join(map(repr, empty))}; fill or remove it")
+
+
+def _has_parts(subfolders: list[Path], name: str) -> bool:
+    """Say whether the folders are train/, val/, test/; a class may be called so too, but then holds no folders."""
+    parts = [sub for sub in subfolders if sub.name.lower() in PARTS]
+    others = [sub.name for sub in subfolders if sub not in parts]
+    if parts and others and any(_subfolders(part) for part in parts):
+        raise GraftError(f"{name}: beside {parts[0].name}/ there is {others[0]}/, which is no part; remove one of them")
+    return bool(parts) and not others
+
+
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and path.name not in IGNORED
-    )
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_ignored(path.name))
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or name in IGNORED
 
 
 def _images(folder: Path) -> list[Path]:
-    return [
-        Path(parent, name) for parent, _, names in os.walk(folder) for name in names if images.is_image_name(Path(name))
-    ]
+    found = []
+    for parent, subfolders, names in os.walk(folder):
+        # What is taken out of the list is not walked.
+        subfolders[:] = [name for name in subfolders if not _is_ignored(name)]
+        found += [Path(parent, name) for name in names if images.is_image_name(Path(name))]
+    return found
 
 
 def examine(folder: Path, found: Found) -> Image:
     """Read an image file whole: its checksum and perceptual hash, or why it is refused."""
+    # A line end, say: lists have a line per image.
+    if any(unicodedata.category(character) == "Cc" for character in found.path.as_posix()):
+        return Image(found, refused="its name has a control character")
     try:
         found.path.as_posix().encode("utf-8")
         data = (folder / found.path).read_bytes()

@@ -1,0 +1,194 @@
+"""The image loader: the pixels of every kind of file, upright, as 8-bit RGB squares."""
+
+import random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.parts import images
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+# 2 x 3 pixels, all different.
+CORNERS = np.array([[RED, GREEN], [BLUE, (9, 9, 9)], [(250, 250, 250), (90, 90, 0)]], np.uint8)
+
+
+def decoded(data, size=100):
+    return np.asarray(images.decode(data, size, "picture"))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff", ".ppm"])
+def test_lossless_files_give_their_very_pixels(encode, suffix):
+    np.testing.assert_array_equal(decoded(encode(Image.fromarray(CORNERS), suffix)), CORNERS)
+
+
+@pytest.mark.parametrize("suffix", images.SUFFIXES)
+def test_every_known_suffix_is_a_format_that_can_be_read(encode, draw_picture, suffix):
+    mode = "L" if suffix == ".pgm" else "RGB"
+    pixels = decoded(encode(draw_picture(GREEN, 1).convert(mode), suffix))
+    assert pixels.shape == (24, 24, 3)
+    assert pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, CORNERS),
+        (2, CORNERS[:, ::-1]),
+        (3, CORNERS[::-1, ::-1]),
+        (4, CORNERS[::-1]),
+        (5, CORNERS.transpose(1, 0, 2)),
+        (6, CORNERS[::-1].transpose(1, 0, 2)),
+        (7, CORNERS[::-1, ::-1].transpose(1, 0, 2)),
+        (8, CORNERS[:, ::-1].transpose(1, 0, 2)),
+    ],
+)
+def test_an_image_is_turned_upright_by_its_exif_orientation(encode, orientation, upright):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(decoded(encode(Image.fromarray(CORNERS), ".png", exif=exif)), upright)
+
+
+def test_grey_levels_become_three_equal_channels(encode):
+    grey = np.array([[0, 128, 255]], np.uint8)
+    np.testing.assert_array_equal(decoded(encode(Image.fromarray(grey), ".png")), np.stack([grey] * 3, axis=-1))
+
+
+def test_sixteen_bits_are_scaled_to_eight_and_not_cut_off(encode):
+    grey = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+    expected = np.array([[0, 0, 1, 128, 255]], np.uint8)
+    np.testing.assert_array_equal(decoded(encode(Image.fromarray(grey), ".png"))[..., 0], expected)
+
+
+def test_a_palette_gives_its_colours(encode):
+    palette = Image.fromarray(CORNERS).quantize(6)
+    np.testing.assert_array_equal(decoded(encode(palette, ".png")), CORNERS)
+
+
+def test_black_and_white_become_0_and_255(encode):
+    picture = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
+    np.testing.assert_array_equal(decoded(encode(picture, ".png"))[..., 0], [[0, 255]])
+
+
+def test_four_inks_become_red_green_and_blue(encode):
+    picture = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    np.testing.assert_allclose(decoded(encode(picture, ".jpg"))[4, 4], RED, atol=3)
+
+
+def test_transparency_is_left_out(encode):
+    picture = Image.new("RGBA", (1, 1), (10, 20, 30, 0))
+    np.testing.assert_array_equal(decoded(encode(picture, ".png")), [[[10, 20, 30]]])
+
+
+def test_of_an_animation_the_first_picture_counts(encode):
+    frames = [Image.new("RGB", (2, 2), colour) for colour in (RED, BLUE)]
+    data = encode(frames[0], ".gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(decoded(data)[0, 0], RED)
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_but_never_below_twice_the_size(encode):
+    data = encode(Image.new("RGB", (800, 640)), ".jpg")
+    assert images.decode(data, 100, "").size == (400, 320)
+    assert images.decode(data, 400, "").size == (800, 640)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "no image format that Pillow knows"),
+        (b"<svg></svg>", "no image format that Pillow knows"),
+        (b"\xff\xd8\xff\xe0", "no image format that Pillow knows"),
+        (b"\x89PNG\r\n\x1a\nxxxx", "Truncated File Read|no image format that Pillow knows"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_one_line(data, reason):
+    with pytest.raises(images.UnreadableImageError, match=rf"^a\.jpg: not a readable image \((?:{reason})\)$"):
+        images.decode(data, 16, "a.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".gif", ".webp", ".bmp"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_truncated_image_is_refused(encode, draw_picture, suffix, share):
+    data = encode(draw_picture(GREEN, 1), suffix)
+    with pytest.raises(images.UnreadableImageError, match=r"^x: not a readable image \([^\n]+\)$"):
+        images.decode(data[: int(share * len(data))], 16, "x")
+
+
+def test_an_image_too_large_to_be_honest_is_refused(encode, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    data = encode(Image.new("1", (15, 15)), ".png")
+    with pytest.raises(images.UnreadableImageError, match="exceeds limit of 200 pixels"):
+        images.decode(data, 16, "x")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".gif", ".webp", ".bmp", ".ppm"])
+def test_damage_gives_an_image_or_a_refusal_and_nothing_else(encode, draw_picture, suffix):
+    data, draw, refusals = encode(draw_picture(BLUE, 2), suffix), random.Random(0), []
+    for _ in range(150):
+        damaged = bytearray(data)
+        for _ in range(draw.randint(1, 4)):
+            damaged[draw.randrange(min(len(data), 200))] = draw.randrange(256)
+        try:
+            images.decode(bytes(damaged), 16, "x")
+        except images.UnreadableImageError as error:
+            refusals.append(str(error))
+    assert refusals
+    assert not [refusal for refusal in refusals if "\n" in refusal]
+
+
+STRIPES = np.zeros((2, 4, 3), np.uint8)
+STRIPES[:] = [[[10] * 3, [20] * 3, [30] * 3, [40] * 3]]
+
+
+def squared(size, resize):
+    return np.asarray(images.square(Image.fromarray(STRIPES), size, resize))[..., 0]
+
+
+def test_squash_shows_all_of_the_image():
+    # Made smaller, a pixel also takes a little of what is just outside it: (3 * 10 + 3 * 20 + 30) / 7.
+    np.testing.assert_array_equal(squared(2, "squash"), [[17, 33], [17, 33]])
+
+
+def test_crop_shows_the_largest_square_of_the_middle():
+    np.testing.assert_array_equal(squared(2, "crop"), [[20, 30], [20, 30]])
+
+
+def test_pad_shows_all_of_the_image_between_black_bars():
+    np.testing.assert_array_equal(squared(4, "pad"), [[0] * 4, [10, 20, 30, 40], [10, 20, 30, 40], [0] * 4])
+
+
+def test_crop_or_pad_scales_nothing():
+    np.testing.assert_array_equal(squared(2, "crop_or_pad"), [[20, 30], [20, 30]])
+    framed = np.zeros((6, 6))
+    framed[2:4, 1:5] = [10, 20, 30, 40]
+    np.testing.assert_array_equal(squared(6, "crop_or_pad"), framed)
+
+
+@pytest.mark.parametrize("resize", images.RESIZERS)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (17, 33)])
+def test_every_way_gives_a_square_of_any_image(resize, shape):
+    assert images.square(Image.new("RGB", shape), 16, resize).size == (16, 16)
+
+
+def test_a_file_is_loaded_as_the_network_sees_it(tmp_path, encode):
+    (tmp_path / "a.png").write_bytes(encode(Image.fromarray(STRIPES), ".png"))
+    loaded = images.load(tmp_path / "a.png", 2, "crop")
+    assert loaded.dtype == np.uint8
+    np.testing.assert_array_equal(loaded[..., 0], [[20, 30], [20, 30]])
+
+
+def test_a_large_jpeg_that_is_not_scaled_comes_at_its_own_size(tmp_path, encode):
+    picture = Image.fromarray(np.repeat(np.arange(640, dtype=np.uint8)[np.newaxis] % 2 * 255, 640, axis=0))
+    (tmp_path / "a.jpg").write_bytes(encode(picture, ".jpg", quality=95))
+    # Decoded at half its scale the stripes of one pixel would be grey.
+    assert np.ptp(images.load(tmp_path / "a.jpg", 8, "crop_or_pad")) > 200
+
+
+def test_a_missing_file_is_one_line(tmp_path):
+    with pytest.raises(images.UnreadableImageError, match=r"none\.jpg: cannot be read \(No such file or directory\)$"):
+        images.load(tmp_path / "none.jpg", 16, "squash")
+
+
+@pytest.mark.parametrize(("name", "is_image"), [("A.JPG", True), ("b.jpeg", True), ("c.txt", False), (".d.jpg", False)])
+def test_images_are_known_by_their_suffix_in_either_case_unless_hidden(tmp_path, name, is_image):
+    assert images.is_image_name(tmp_path / name) is is_image
