@@ -173,3 +173,55 @@ def test_a_compiled_network_holds_no_path_of_this_machine():
     flatbuffer = trunk.compile_network(backbones.build("simple_cnn", 32, "none"), "simple_cnn")
     assert b"/tmp" not in flatbuffer
     assert str(backbones.__file__).rsplit("/", 3)[0].encode() not in flatbuffer
+
+
+# These few stand for the rest in every run of the tests; the others are marked slow.
+QUICK = ("EfficientNetLite0", "MobileNetV2_035", "MobileNetV3Small", "simple_cnn")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in backbones.NAMES
+    ],
+)
+def backbone(request):
+    """A backbone's name, the network with random weights at a small size, and scaled pixels for it."""
+    size = max(64, backbones.get(request.param).minimum_size)
+    model = backbones.build(request.param, size, "none")
+    pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
+    yield request.param, model, pixels
+    keras.backend.clear_session()
+
+
+@pytest.mark.parametrize("from_layer", [0, 0.3, 0.6, 0.9, 1.0])
+def test_top_of_trunk_is_the_whole_network_to_the_last_bit(backbone, from_layer):
+    name, model, pixels = backbone
+    scaled = backbones.preprocess(name, pixels)
+    found = trunk.cut(model, from_layer)
+    halves = found.top(found.trunk(scaled, training=False), training=False)
+    np.testing.assert_array_equal(halves, model(scaled, training=False))
+
+
+def test_the_compiled_halves_of_any_backbone_agree_with_keras(backbone):
+    name, model, pixels = backbone
+    found = trunk.cut(model, 0.6)
+    pooled = trunk.pool(found.top, "avg")
+    features = run_compiled(
+        trunk.compile_network(pooled), run_compiled(trunk.compile_network(found.trunk, name), pixels)[0]
+    )
+    reference = trunk.pool(model, "avg")(backbones.preprocess(name, pixels), training=False)
+    assert relative_distance(features[0], reference) < 1e-5
+
+
+def test_saved_weights_come_back_into_a_network_built_anew(backbone, tmp_path):
+    name, model, _ = backbone
+    for weight in model.weights:
+        weight.assign_add(np.ones(weight.shape, np.float32))
+    path = tmp_path / "backbone.weights.h5"
+    model.save_weights(path)
+    again = backbones.build(name, model.input_shape[1], "none")
+    again.load_weights(path)
+    path.unlink()
+    for weight, other in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(weight, other)

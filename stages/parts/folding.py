@@ -1,0 +1,87 @@
+"""Folds inference-mode batch normalisation into the layer before it: the same function in fewer operations."""
+
+import keras
+import numpy as np
+
+# What a normalisation can be folded into, with the attribute of the kernel whose outputs it scales.
+KERNELS = {
+    keras.layers.Conv2D: "kernel",
+    keras.layers.DepthwiseConv2D: "kernel",
+    keras.layers.SeparableConv2D: "pointwise_kernel",
+    keras.layers.Dense: "kernel",
+}
+
+
+def fold_batch_norms(model: keras.Model) -> keras.Model:
+    """Return a copy of a network whose convolutions have the BatchNorms behind them folded in.
+
+    Computes ``norm(convolution(x))`` as one convolution with a scaled kernel and a bias, which holds for a
+    BatchNorm in inference mode (Jacob et al. 2018, arXiv 1712.05877, section 3.2). A BatchNorm that does not
+    directly follow a linear layer, as in ResNetV2 and DenseNet, stays: call the copy with ``training=False``.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A functional model; it stays as it is and shares no weight with the copy.
+
+    Returns
+    -------
+    keras.Model
+        The same function up to rounding. The layers that are left keep their names; a layer that was given a
+        BatchNorm has a bias.
+    """
+    norms = _foldable_norms(model)
+    bearers = set(norms.values())
+
+    def clone(layer):
+        changes = {"use_bias": True} if layer.name in bearers else {}
+        return type(layer).from_config(layer.get_config() | changes)
+
+    def call(layer, *tensors, **options):
+        return tensors[0] if layer.name in norms else layer(*tensors, **options)
+
+    folded = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    folded.layers[0].name = model.layers[0].name
+    by_bearer = {bearer: model.get_layer(norm) for norm, bearer in norms.items()}
+    for layer in folded.layers:
+        original = model.get_layer(layer.name)
+        layer.trainable = original.trainable
+        norm = by_bearer.get(layer.name)
+        layer.set_weights(_folded_weights(original, norm) if norm else original.get_weights())
+    return folded
+
+
+def _foldable_norms(model: keras.Model) -> dict[str, str]:
+    """Return, by the name of each BatchNorm that can be folded, the name of the layer that takes it in."""
+    writers = {id(operation.output): operation for operation in model.operations}
+    readers = [id(tensor) for operation in model.operations for tensor in keras.tree.flatten(operation.input)]
+    readers += [id(tensor) for tensor in keras.tree.flatten(model.output)]
+    norms = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # In a top, the first layer reads a tensor that no layer of it writes.
+            writer = writers.get(id(layer.input))
+            if type(writer) in KERNELS and _is_linear(writer) and readers.count(id(layer.input)) == 1:
+                norms[layer.name] = writer.name
+    return norms
+
+
+def _is_linear(layer: keras.Layer) -> bool:
+    return layer.activation is keras.activations.linear
+
+
+def _folded_weights(layer: keras.Layer, norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
+    """Return the layer's weights, its kernel scaled and its bias last, as Keras orders them."""
+    gamma = np.asarray(norm.gamma) if norm.scale else 1.0
+    beta = np.asarray(norm.beta) if norm.center else 0.0
+    scale = gamma / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
+    bias = np.asarray(layer.bias) if layer.use_bias else 0.0
+    kernel = getattr(layer, KERNELS[type(layer)])
+    # A depthwise kernel's outputs are its last two axes: (height, width, channels, multiplier).
+    outputs = kernel.shape[2:] if type(layer) is keras.layers.DepthwiseConv2D else kernel.shape[-1:]
+    weights = [
+        np.asarray(weight) * scale.reshape(outputs) if weight is kernel else np.asarray(weight)
+        for weight in layer.weights
+        if weight is not layer.bias
+    ]
+    return [*weights, beta + (bias - np.asarray(norm.moving_mean)) * scale]
