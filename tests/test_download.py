@@ -1,0 +1,248 @@
+"""Stage download: the images in data/raw, a list of them, and what was refused; a failing run changes nothing."""
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import download, resolve
+from stages.parts import archives
+from stages.parts.errors import GraftError
+from stages.parts.files import read_rows
+
+RAW, REPORT, LIST = Path("data/raw"), Path("data/raw.json"), Path("data/images.csv")
+CLASSES = ("blue", "green", "red")
+
+
+@pytest.fixture
+def fetch(project):
+    """Return a function that runs resolve and download on a data set and gives the report."""
+
+    def fetched(dataset, **changes):
+        project.set(dataset=str(dataset), **changes)
+        resolve.main()
+        download.main()
+        return json.loads(REPORT.read_text(encoding="utf-8"))
+
+    return fetched
+
+
+def content(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_of_class_folders_is_copied(fetch, image_folder):
+    report = fetch(image_folder)
+    assert content(RAW) == content(image_folder)
+    assert report == {"images": 36, "classes": dict.fromkeys(CLASSES, 12), "duplicates": 0, "refused": []}
+
+
+def test_the_list_has_a_row_for_each_image_sorted_by_path(fetch, image_folder):
+    fetch(image_folder)
+    rows = read_rows(LIST)
+    paths = [row["path"] for row in rows]
+    assert paths == sorted(content(RAW))
+    assert all(row["label"] == row["path"].split("/")[0] and row["split"] == "" for row in rows)
+    assert all(row["sha256"] == hashlib.sha256((RAW / row["path"]).read_bytes()).hexdigest() for row in rows)
+
+
+def test_the_same_data_give_the_same_bytes(fetch, image_folder):
+    fetch(image_folder)
+    first = content(Path("data"))
+    fetch(image_folder)
+    assert content(Path("data")) == first
+
+
+def test_nothing_but_the_outputs_is_left(fetch, image_folder):
+    fetch(image_folder)
+    assert {path.name for path in Path("data").iterdir()} == {"source", "weights", "raw", "raw.json", "images.csv"}
+
+
+def test_an_image_that_is_gone_from_the_folder_is_gone_from_the_data(fetch, image_folder):
+    fetch(image_folder)
+    (image_folder / "red/000.jpg").unlink()
+    assert fetch(image_folder)["images"] == 35
+    assert content(RAW) == content(image_folder)
+
+
+def _tar(folder, archive):
+    with tarfile.open(archive, "w:gz" if archive.suffix == ".tgz" else "w") as tar:
+        tar.add(folder, "wrapper/photos")
+
+
+def _zip(folder, archive):
+    with zipfile.ZipFile(archive, "w") as zip_file:
+        for name, data in content(folder).items():
+            zip_file.writestr(f"photos/{name}", data)
+        zip_file.writestr("__MACOSX/photos/._000.jpg", b"")
+
+
+ARCHIVERS = {"a.tar": _tar, "a.tgz": _tar, "a.zip": _zip}
+
+
+@pytest.mark.parametrize("name", ARCHIVERS)
+def test_an_archive_gives_the_same_as_its_folder(fetch, image_folder, tmp_path, name):
+    (image_folder / "LICENSE.txt").write_text("free")
+    ARCHIVERS[name](image_folder, tmp_path / name)
+    (image_folder / "LICENSE.txt").unlink()
+    fetch(tmp_path / name)
+    assert content(RAW) == content(image_folder)
+
+
+def test_a_local_archive_with_a_wrong_checksum_is_refused(fetch, image_folder, tmp_path):
+    _tar(image_folder, tmp_path / "a.tgz")
+    with pytest.raises(GraftError, match=r"^a\.tgz: its SHA-256 is [0-9a-f]{64}, but dataset_sha256 is 0{64}$"):
+        fetch(tmp_path / "a.tgz", dataset_sha256="0" * 64)
+
+
+def test_an_address_is_fetched_into_the_repositorys_cache(fetch, image_folder, tmp_path, monkeypatch):
+    archive = tmp_path / "a.tgz"
+    _tar(image_folder, archive)
+    asked = []
+
+    def fetched(url, sha256, folder):
+        asked.append((url, sha256, folder))
+        return archive
+
+    monkeypatch.setattr(archives, "fetch", fetched)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    fetch("https://example.org/a.tgz", dataset_sha256="A" * 64)
+    assert asked == [("https://example.org/a.tgz", "a" * 64, tmp_path / ".cache/downloads")]
+    assert content(RAW) == content(image_folder)
+    assert archive.exists()
+
+
+def test_parts_that_the_data_bring_are_listed(fetch, write_image_folder, tmp_path):
+    write_image_folder(tmp_path / "photos/train", count=4)
+    write_image_folder(tmp_path / "photos/test", count=2, first=4)
+    fetch(tmp_path / "photos")
+    parts = [(row["path"].split("/")[0], row["split"]) for row in read_rows(LIST)]
+    assert parts == [("test", "test")] * 6 + [("train", "train")] * 12
+
+
+@pytest.fixture
+def flawed_folder(image_folder, encode, draw_picture):
+    """The image folder with three unreadable images more."""
+    (image_folder / "blue/empty.jpg").touch()
+    (image_folder / "green/text.png").write_text("not a picture")
+    (image_folder / "red/cut.PNG").write_bytes(encode(draw_picture((200, 50, 40), 999), ".png")[:-100])
+    return image_folder
+
+
+def test_unreadable_images_are_left_out_and_listed_with_the_reason(fetch, flawed_folder):
+    report = fetch(flawed_folder)
+    assert report["images"] == 36
+    reasons = {refused["path"]: refused["reason"] for refused in report["refused"]}
+    assert list(reasons) == ["blue/empty.jpg", "green/text.png", "red/cut.PNG"]
+    assert reasons["green/text.png"] == "not a readable image (no image format that Pillow knows)"
+    assert not {path for path in content(RAW) if path in reasons}
+
+
+def test_strict_makes_an_unreadable_image_an_error(fetch, flawed_folder):
+    message = r"^blue/empty\.jpg: not a readable image \(.*\); 3 of 39 images are refused, mend or remove them, or "
+    with pytest.raises(GraftError, match=message):
+        fetch(flawed_folder, strict=True)
+
+
+def test_a_class_without_a_readable_image_is_an_error(fetch, image_folder):
+    (image_folder / "yellow").mkdir()
+    (image_folder / "yellow/1.jpg").touch()
+    with pytest.raises(GraftError, match=r"photos: no readable image in class folder 'yellow'; fill or remove it$"):
+        fetch(image_folder)
+
+
+def test_fewer_than_two_classes_are_an_error(fetch, image_folder):
+    shutil.rmtree(image_folder / "red")
+    shutil.rmtree(image_folder / "blue")
+    with pytest.raises(GraftError, match=r"photos: 1 class folder found; it must hold two or more"):
+        fetch(image_folder)
+
+
+@pytest.mark.parametrize("counts", [{"images": 37, "classes": 3}, {"images": 36, "classes": 4}])
+def test_counts_must_be_those_of_the_catalog(image_folder, counts):
+    images = download.examined(image_folder, download.folders.find_images(image_folder, "photos"))
+    download.check(images, download.Entry(images=36, classes=3), strict=False, dataset="photos")
+    with pytest.raises(GraftError, match=r"^photos: (36 images|3 classes) found, but its catalog entry says (37|4)$"):
+        download.check(images, download.Entry(**counts), strict=False, dataset="photos")
+
+
+def test_copies_of_a_picture_are_counted(fetch, image_folder):
+    shutil.copy(image_folder / "red/000.jpg", image_folder / "red/copy.jpg")
+    assert fetch(image_folder)["duplicates"] == 1
+
+
+def test_unusual_names_and_kinds_of_images_are_read(fetch, image_folder, encode, draw_picture):
+    folder = image_folder / "雏菊 (daisy)"
+    folder.mkdir()
+    picture = draw_picture((90, 90, 90), 77)
+    for mode, name in (("L", "grey, 1.PNG"), ("P", "palette é.png"), ("CMYK", "inks.JPEG"), ("RGBA", "glass.png")):
+        (folder / name).write_bytes(encode(picture.convert(mode), Path(name).suffix.lower()))
+    wide = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+    (folder / "sixteen bits.tif").write_bytes(encode(Image.fromarray(wide), ".tif"))
+    report = fetch(image_folder)
+    assert report["classes"]["雏菊 (daisy)"] == 5
+    assert report["refused"] == []
+    # They all show the same picture, the grey ones as much as the others.
+    assert len({row["group"] for row in read_rows(LIST) if row["label"] == "雏菊 (daisy)"}) <= 2
+
+
+def test_a_name_that_is_not_utf_8_is_refused_and_can_be_listed(fetch, image_folder):
+    path = os.fsdecode(os.fsencode(image_folder / "red") + b"/\xff.jpg")
+    shutil.copy(image_folder / "red/000.jpg", path)
+    assert fetch(image_folder)["refused"] == [{"path": "red/\\udcff.jpg", "reason": "its name is not UTF-8"}]
+
+
+def _truncate_archive(folder):
+    archive = folder.parent / "a.tgz"
+    _tar(folder, archive)
+    archive.write_bytes(archive.read_bytes()[:-500])
+    return archive
+
+
+def _leave_one_class(folder):
+    shutil.rmtree(folder / "red")
+    shutil.rmtree(folder / "blue")
+    return folder
+
+
+def _empty_a_class(folder):
+    for path in (folder / "red").iterdir():
+        path.write_bytes(b"")
+    return folder
+
+
+@pytest.mark.parametrize("damage", [_truncate_archive, _leave_one_class, _empty_a_class])
+def test_a_failing_run_leaves_the_earlier_data_whole(fetch, project, image_folder, damage):
+    fetch(image_folder)
+    project.set(dataset=str(damage(image_folder)))
+    resolve.main()
+    before = content(Path("data"))
+    with pytest.raises(GraftError):
+        download.main()
+    assert content(Path("data")) == before
+
+
+def test_digits_are_written_as_ten_folders_of_grey_pictures(fetch):
+    report = fetch("digits")
+    assert report["images"] == 1797
+    assert list(report["classes"]) == list("0123456789")
+    first = Image.open(RAW / "0/0000.png")
+    assert (first.mode, first.size) == ("L", (8, 8))
+    # 5 of 16 grey levels, the third pixel of the first digit.
+    assert first.getpixel((2, 0)) == round(5 * 255 / 16)
+
+
+def test_a_fault_ends_the_stage_with_one_line_and_status_1(project, image_folder, run_python):
+    project.set(dataset=str(_leave_one_class(image_folder)))
+    resolve.main()
+    result = run_python("-m", "stages.download", folder=project.folder)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
