@@ -40,6 +40,7 @@ def description(parameters: params.Parameters, size: int, cut: trunk.Cut, featur
         "image_size": size,
         "resize": parameters.resize,
         "pooling": parameters.pooling,
+        "from_layer": parameters.fine_tune.from_layer,
         "features": list(features),
         "cut": {"after": cut.point.after, "shape": list(cut.point.shape)},
         "frozen": list(cut.frozen),

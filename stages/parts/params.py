@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from stages.parts import backbones
+from stages.parts import registry
 from stages.parts.errors import GraftError, nearest
 
 PATH = Path("params.yaml")
@@ -139,8 +139,8 @@ class Parameters(Section):
     @field_validator("backbone")
     @classmethod
     def _backbone_is_known(cls, name: str) -> str:
-        if name not in backbones.NAMES:
-            raise ValueError(f"no backbone is called {name!r}; {nearest(name, backbones.NAMES)}")
+        if name not in registry.NAMES:
+            raise ValueError(f"no backbone is called {name!r}; {nearest(name, registry.NAMES)}")
         return name
 
 

@@ -1,0 +1,97 @@
+"""Stage fine_tune: train the top of the backbone on cached activations, starting from the head."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from stages.parts import catalog, graft, heads, params, scores, training
+from stages.parts.engine import Activations, Pixels, Request
+from stages.parts.errors import run
+from stages.parts.files import read_json, read_rows, replacing, write_json, write_rows
+from stages.parts.network import Network
+from stages.parts.store import Store, default_folder
+
+SPLIT = Path("data/split.csv")
+RAW = Path("data/raw")
+BACKBONE = Path("data/backbone")
+HEAD = Path("models/head.npz")
+FINE_TUNED = Path("models/fine_tuned.weights.h5")
+METRICS = Path("metrics/fine_tune.json")
+HISTORY = Path("metrics/history.csv")
+HISTORY_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
+
+
+def view_in_epoch(sha256: str, epoch: int, views: int) -> int:
+    """Return which view of an image an epoch sees, from 0 (the image as it is) to `views`.
+
+    Every image goes through all its views in turn, each from a place of its own.
+    """
+    start = int.from_bytes(hashlib.sha256(sha256.encode()).digest()[:4], "big")
+    return (start + epoch) % (views + 1)
+
+
+def examples(activations: Activations, images: list[Request], labels: np.ndarray, views: int) -> training.Examples:
+    """Return the maps of some images as `training` reads them, each epoch another view where there are views."""
+
+    def read(rows: np.ndarray, epoch: int) -> np.ndarray:
+        chosen = [images[row] for row in rows]
+        return activations.read("map", [i._replace(view=view_in_epoch(i.sha256, epoch, views)) for i in chosen])
+
+    return training.Examples(read, labels)
+
+
+def settings_of(parameters: params.Parameters) -> training.Settings:
+    """Return how to train, by params.yaml."""
+    return training.Settings(
+        learning_rate=parameters.lr,
+        epochs=parameters.fine_tune.epochs,
+        batch_size=parameters.fine_tune.batch_size,
+        warmup=parameters.fine_tune.warmup,
+        weight_decay=parameters.fine_tune.weight_decay,
+        label_smoothing=parameters.fine_tune.label_smoothing,
+        seed=parameters.seed,
+    )
+
+
+def activations_of(parameters: params.Parameters, store: Store) -> Activations:
+    """Return the activations at the cut, of the images and of the views that `augment` describes."""
+    backbone = read_json(BACKBONE / "backbone.json")
+    flip = catalog.flip(parameters.dataset, parameters.augment.flip)
+    augmentation = parameters.augment.model_dump(exclude={"views"}) | {"flip": flip}
+    pixels = Pixels(backbone["image_size"], backbone["resize"], augmentation)
+    return Activations(Network(BACKBONE / "trunk.tflite"), ("map",), pixels, store)
+
+
+def main() -> None:
+    parameters = params.load()
+    rows = read_rows(SPLIT)
+    names = sorted({row["label"] for row in rows})
+    images, labels = {}, {}
+    for part in ("train", "validation"):
+        of_part = [row for row in rows if row["split"] == part]
+        images[part] = [Request(RAW / row["path"], row["sha256"]) for row in of_part]
+        labels[part] = np.array([names.index(row["label"]) for row in of_part])
+    model = graft.trainable(graft.frozen_backbone(BACKBONE), graft.read_head(HEAD))
+    views = parameters.augment.views
+    with Store(default_folder()) as store:
+        activations = activations_of(parameters, store)
+        wanted = [image._replace(view=view) for image in images["train"] for view in range(views + 1)]
+        computed = activations.fill(wanted + images["validation"])
+        print(f"{len(wanted)} views of {len(images['train'])} images, {computed} computed now")
+        train = examples(activations, images["train"], labels["train"], views)
+        validation = examples(activations, images["validation"], labels["validation"], 0)
+        with tqdm(total=parameters.fine_tune.epochs, desc="epochs", unit="", leave=False) as bar:
+            history = training.train(model, train, validation, settings_of(parameters), lambda row: bar.update())
+        probabilities = heads.probabilities(training.logits(model, validation))
+    figures = scores.summary(probabilities, labels["validation"])
+    with replacing(FINE_TUNED) as path:
+        model.save_weights(path)
+    write_rows(HISTORY, HISTORY_COLUMNS, history)
+    write_json(METRICS, {"fine_tuned_validation": figures})
+    print(f"fine-tuned: {figures['accuracy']:.4f} of {figures['images']} validation images")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,80 @@
+"""The new head on the old backbone: the part that is trained, and the whole that is exported."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from stages.parts import backbones, trunk
+from stages.parts.files import read_json
+from stages.parts.folding import fold_batch_norms
+from stages.parts.heads import LinearHead
+
+HEAD_LAYER = "head"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What `freeze` fixed, built again with its weights.
+
+    Attributes
+    ----------
+    name : in the registry.
+    cut : its two halves.
+    pooling : how its feature map becomes features.
+    """
+
+    name: str
+    cut: trunk.Cut
+    pooling: str
+
+
+def frozen_backbone(folder: Path) -> Backbone:
+    """Read data/backbone, and return the network with its frozen weights, cut where `freeze` cut it.
+
+    Raises
+    ------
+    GraftError
+        If a file is missing.
+    """
+    description = read_json(folder / "backbone.json")
+    model = backbones.build(description["backbone"], description["image_size"], "none")
+    model.load_weights(folder / "backbone.weights.h5")
+    return Backbone(description["backbone"], trunk.cut(model, description["from_layer"]), description["pooling"])
+
+
+def grafted(top: keras.Model, pooling: str, head: LinearHead) -> keras.Model:
+    """Return `top`, pooling and head in one: maps at the cut, float32 (images, h, w, c), to logits (images, classes)."""
+    features = keras.layers.Flatten()(trunk.pool(top, pooling).output)
+    kernel, bias = head.kernel, head.bias
+    dense = keras.layers.Dense(len(bias), name=HEAD_LAYER)
+    model = keras.Model(top.input, dense(features))
+    dense.set_weights([kernel, bias])
+    return model
+
+
+def trainable(backbone: Backbone, head: LinearHead) -> keras.Model:
+    """Return `grafted` with its BatchNorms folded in, the layers from `from_layer` on and the head set to be trained."""
+    model = grafted(backbone.cut.top, backbone.pooling, head)
+    for layer in model.layers:
+        layer.trainable = layer.name in backbone.cut.trainable or layer.name == HEAD_LAYER
+    return fold_batch_norms(model)
+
+
+def classifier(backbone: Backbone, upper: keras.Model) -> bytes:
+    """Compile the whole classifier: one uint8 RGB image (1, size, size, 3) to float32 probabilities (1, classes).
+
+    Parameters
+    ----------
+    backbone : whose trunk is below the cut.
+    upper : from the map at the cut to logits, as `grafted` returns it.
+    """
+    logits = upper(backbone.cut.trunk.output)
+    return trunk.compile_network(keras.Model(backbone.cut.trunk.input, keras.ops.softmax(logits)), backbone.name)
+
+
+def read_head(path: Path) -> LinearHead:
+    """Read what `train_head` wrote."""
+    with np.load(path) as arrays:
+        return LinearHead(arrays["kernel"], arrays["bias"])
