@@ -72,7 +72,7 @@ def view(picture: Image.Image, size: int, draw: random.Random, settings: Mapping
 
 
 def _affine(width: int, size: int, draw: random.Random, settings: Mapping[str, object]) -> tuple[float, ...]:
-    """Return a, b, c, d, e, f of Pillow's AFFINE: output pixel (x, y) shows (ax + by + c, dx + ey + f) of the picture."""
+    """Return a, b, c, d, e, f of Pillow's AFFINE: pixel (x, y) of the view shows (ax + by + c, dx + ey + f)."""
     base = width / (1 + 2 * MARGIN)
     may_mirror, may_turn_over = FLIPS[settings["flip"]]
     mirror = -1 if draw.random() < 0.5 and may_mirror else 1

@@ -1,0 +1,218 @@
+"""The inference loop: every image and view computed once, and the same numbers wherever they come from."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.parts import engine, images
+from stages.parts.engine import Activations, Pixels, Request
+from stages.parts.errors import GraftError
+from stages.parts.files import sha256_of, write_json, write_rows
+from stages.parts.folders import COLUMNS
+from stages.parts.network import Network
+from stages.parts.store import Store
+
+AUGMENT = {"flip": "horizontal", "rotation": 15, "zoom": 0.1, "shift": 0.1}
+AUGMENT |= {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1}
+PIXELS = Pixels(16, "squash", AUGMENT)
+
+
+class CountingNetwork(Network):
+    """A network that counts how often it runs."""
+
+    runs = 0
+
+    def __call__(self, image):
+        self.runs += 1
+        return super().__call__(image)
+
+
+@pytest.fixture
+def network(compiled):
+    return CountingNetwork(compiled.trunk, compiled.top)
+
+
+@pytest.fixture
+def requests(image_folder):
+    return [Request(path, sha256_of(path)) for path in sorted(image_folder.rglob("*.*"))]
+
+
+@pytest.fixture
+def activations(tmp_path, network):
+    """Return a function that opens the engine on a store of that name, to read all outputs of requests in bytes."""
+    opened = []
+
+    def read(requests, folder="store", pixels=PIXELS, fill=True):
+        store = Store(tmp_path / folder)
+        opened.append(store)
+        engine_here = Activations(network, ("map", "features"), pixels, store)
+        computed = engine_here.fill(requests) if fill else None
+        return computed, [engine_here.read(output, requests).tobytes() for output in ("map", "features")]
+
+    yield read
+    for store in opened:
+        store.close()
+
+
+def views(requests, numbers):
+    return [request._replace(view=number) for number in numbers for request in requests]
+
+
+def test_outputs_come_in_the_order_of_the_requests(tmp_path, network, requests):
+    with Store(tmp_path / "store") as store:
+        computing = Activations(network, ("map", "features"), Pixels(16, "squash"), store)
+        computing.fill(requests)
+        for order in (requests, requests[::-1]):
+            expected = [network(images.load(request.path, 16, "squash")) for request in order]
+            features, maps = computing.read("features", order), computing.read("map", order)
+            assert (features.shape, features.dtype) == ((36, 4), np.float32)
+            assert (maps.shape, maps.dtype) == ((36, 8, 8, 4), np.float16)
+            np.testing.assert_array_equal(features, [outputs[1] for outputs in expected])
+            np.testing.assert_array_equal(maps, [outputs[0].astype(np.float16) for outputs in expected])
+
+
+def test_every_image_is_computed_once(activations, network, requests):
+    assert activations(requests)[0] == 36
+    assert activations(requests)[0] == 0
+    assert network.runs == 36
+
+
+def test_warm_equals_cold_to_the_byte(activations, requests):
+    cold = activations(requests)[1]
+    warm = activations(requests)[1]
+    never_stored = activations(requests, "other")[1]
+    assert cold == warm == never_stored
+
+
+def test_an_image_more_leaves_the_old_rows_and_costs_one_image(activations, requests):
+    old = activations(requests[1:])[1]
+    computed, new = activations(requests)
+    assert computed == 1
+    for earlier, now in zip(old, new, strict=True):
+        assert now.endswith(earlier)
+
+
+def test_copies_of_a_file_are_computed_once_and_each_has_its_row(activations, network, requests):
+    path, sha256, _ = requests[0]
+    copy = path.with_name("copy" + path.suffix)
+    shutil.copy(path, copy)
+    computed, (maps, features) = activations([*requests, Request(copy, sha256)])
+    assert computed == network.runs == 36
+    row = len(features) // 37
+    assert features[:row] == features[-row:]
+    assert maps
+
+
+def test_a_file_of_the_same_name_with_other_content_is_another_image(activations, requests):
+    path = requests[0].path
+    activations(requests)
+    shutil.copy(requests[-1].path, path)
+    assert activations([Request(path, "0" * 64)])[0] == 1
+
+
+def test_each_view_is_computed_once_and_its_image_is_read_once(activations, requests, monkeypatch):
+    readings = Counter()
+    read = images.read
+
+    def counted(path, size, resize):
+        readings[path] += 1
+        return read(path, size, resize)
+
+    monkeypatch.setattr(engine.images, "read", counted)
+    assert activations(views(requests, range(4)))[0] == 4 * 36
+    assert set(readings.values()) == {1}
+    assert activations(views(requests, range(4)))[0] == 0
+
+
+def test_more_views_leave_the_ones_there_are(activations, requests):
+    assert activations(views(requests, range(3)))[0] == 3 * 36
+    assert activations(views(requests, range(5)))[0] == 2 * 36
+
+
+def test_a_view_is_the_same_alone_and_among_others(activations, requests):
+    (_, together) = activations(views(requests[:3], range(4)))[1]
+    (_, alone) = activations(views(requests[1:2], [2]), "other")[1]
+    row = len(together) // 12
+    assert together[row * 7 : row * 8] == alone
+
+
+def test_other_augmentation_computes_the_views_anew_but_not_the_images(activations, requests):
+    activations(views(requests, range(3)))
+    other = Pixels(16, "squash", AUGMENT | {"rotation": 5})
+    assert activations(views(requests, range(3)), pixels=other)[0] == 2 * 36
+
+
+@pytest.mark.parametrize("pixels", [Pixels(16, "crop", AUGMENT), Pixels(16, "pad", AUGMENT)])
+def test_other_pixels_are_other_images(activations, requests, pixels):
+    activations(requests)
+    assert activations(requests, pixels=pixels)[0] == 36
+
+
+@pytest.mark.parametrize("resize", images.RESIZERS)
+def test_every_way_of_resizing_gives_views(requests, resize):
+    path, sha256, _ = requests[0]
+    shown = list(Pixels(16, resize, AUGMENT).views(path, sha256, [0, 1, 2]))
+    assert [pixels.shape for pixels in shown] == [(16, 16, 3)] * 3
+    np.testing.assert_array_equal(shown[0], images.load(path, 16, resize))
+
+
+def test_a_store_that_is_deleted_meanwhile_changes_nothing(tmp_path, network, requests):
+    with Store(tmp_path / "store") as store:
+        computing = Activations(network, ("map", "features"), Pixels(16, "squash"), store)
+        computing.fill(requests)
+        before = computing.read("features", requests)
+        shutil.rmtree(tmp_path / "store")
+        np.testing.assert_array_equal(computing.read("features", requests), before)
+    with Store(tmp_path / "store") as store:
+        computing = Activations(network, ("map", "features"), Pixels(16, "squash"), store)
+        np.testing.assert_array_equal(computing.read("features", requests), before)
+
+
+def test_what_the_store_lost_is_computed_on_reading(activations, network, requests):
+    expected = activations(requests)[1]
+    network.runs = 0
+    assert activations(requests, "empty", fill=False)[1] == expected
+    assert network.runs >= 36
+
+
+def test_an_unreadable_image_stops_with_its_path(activations, requests):
+    broken = requests[0].path.with_name("zz broken.jpg")
+    broken.write_bytes(b"")
+    with pytest.raises(images.UnreadableImageError, match=r"zz broken\.jpg: not a readable image"):
+        activations([*requests, Request(broken, "f" * 64)])
+
+
+def test_values_that_half_precision_cannot_hold_are_refused(tmp_path, requests, network):
+    class Loud:
+        sha256 = ("0" * 64,)
+
+        def __call__(self, image):
+            return [np.full((2, 2, 1), 1e5, np.float32)]
+
+    with Store(tmp_path / "store") as store, pytest.raises(GraftError, match=r"^fine_tune.from_layer: values"):
+        Activations(Loud(), ("map",), Pixels(16, "squash"), store).fill(requests)
+
+
+def test_the_stage_writes_one_row_of_features_per_row_of_the_split(project, compiled, requests, run_python):
+    folder = requests[0].path.parents[1]
+    Path("data").mkdir()
+    Path("data/raw").symlink_to(folder)
+    rows = [
+        dict(zip(COLUMNS, (str(path.relative_to(folder)), path.parent.name, "train", sha256, ""), strict=True))
+        for path, sha256, _ in reversed(requests)
+    ]
+    write_rows("data/split.csv", COLUMNS, rows)
+    Path("data/backbone").mkdir()
+    shutil.copy(compiled.trunk, "data/backbone/trunk.tflite")
+    shutil.copy(compiled.top, "data/backbone/top.tflite")
+    write_json("data/backbone/backbone.json", {"image_size": 16, "resize": "squash", "features": [4]})
+    result = run_python("-m", "stages.extract", folder=project.folder)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "features [4] of 36 images, 36 computed now\n"
+    network = Network(compiled.trunk, compiled.top)
+    expected = [network(images.load(request.path, 16, "squash"))[1] for request in reversed(requests)]
+    np.testing.assert_array_equal(np.load("data/features/features.npy"), expected)
+    assert run_python("-m", "stages.extract", folder=project.folder).stdout.endswith(" 0 computed now\n")
