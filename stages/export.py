@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
-from stages.parts import graft, params
+from stages.parts import params
 from stages.parts.errors import run
 from stages.parts.files import read_json, read_rows, replacing, write_json
+from stages.parts.native_output import hidden
+
+with hidden():
+    from stages.parts import graft
 
 SPLIT = Path("data/split.csv")
 BACKBONE = Path("data/backbone")
@@ -42,7 +46,7 @@ def main() -> None:
     if model == "fine_tuned":
         upper = graft.trainable(backbone, head)
         upper.load_weights(FINE_TUNED)
-    with replacing(NETWORK) as path:
+    with hidden(), replacing(NETWORK) as path:
         path.write_bytes(graft.classifier(backbone, upper))
     described = read_json(BACKBONE / "backbone.json")
     names = sorted({row["label"] for row in read_rows(SPLIT)})

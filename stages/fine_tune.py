@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from stages.parts import catalog, graft, heads, params, scores, training
+from stages.parts import catalog, heads, params, scores
 from stages.parts.engine import Activations, Pixels, Request
 from stages.parts.errors import run
 from stages.parts.files import read_json, read_rows, replacing, write_json, write_rows
+from stages.parts.native_output import hidden
 from stages.parts.network import Network
 from stages.parts.store import Store, default_folder
+
+with hidden():
+    from stages.parts import graft, training
 
 SPLIT = Path("data/split.csv")
 RAW = Path("data/raw")

@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
-from stages.parts import backbones, catalog, params, trunk
+from stages.parts import backbones, catalog, params
 from stages.parts.errors import GraftError, run
 from stages.parts.files import replacing, write_json
+from stages.parts.native_output import hidden
+
+with hidden():
+    from stages.parts import trunk
 
 WEIGHTS = Path("data/weights")
 FOLDER = Path("data/backbone")
@@ -54,16 +58,17 @@ def main() -> None:
     model = backbones.build(parameters.backbone, size, weights_of(WEIGHTS))
     cut = trunk.cut(model, parameters.fine_tune.from_layer)
     pooled = trunk.pool(cut.top, parameters.pooling)
+    with hidden():
+        lower, upper = trunk.compile_network(cut.trunk, parameters.backbone), trunk.compile_network(pooled)
     with replacing(FOLDER / "trunk.tflite") as path:
-        path.write_bytes(trunk.compile_network(cut.trunk, parameters.backbone))
+        path.write_bytes(lower)
     with replacing(FOLDER / "top.tflite") as path:
-        path.write_bytes(trunk.compile_network(pooled))
+        path.write_bytes(upper)
     with replacing(FOLDER / "backbone.weights.h5") as path:
         model.save_weights(path)
     write_json(FOLDER / "backbone.json", description(parameters, size, cut, pooled.output.shape[1:]))
-    print(
-        f"{parameters.backbone} at {size} pixels, cut after {cut.point.after}, {len(cut.trainable)} layers above it trainable"
-    )
+    trainable = f"{len(cut.trainable)} layers above it trainable"
+    print(f"{parameters.backbone} at {size} pixels, cut after {cut.point.after}, {trainable}")
 
 
 if __name__ == "__main__":

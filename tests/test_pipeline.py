@@ -53,7 +53,12 @@ def parameter_paths(values: dict, prefix: str = "") -> set[str]:
 def parameters_read(script: str) -> set[str]:
     """Return the dotted names under `parameters` that a script reads; a section passed on whole counts as all its keys."""
     read = set()
-    for node in ast.walk(ast.parse((ROOT / script).read_text(encoding="utf-8"))):
+    tree = ast.parse((ROOT / script).read_text(encoding="utf-8"))
+    # `parameters.split.seed` holds `parameters.split`, which is no reading of the whole section.
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(tree):
+        if id(node) in inner:
+            continue
         names = []
         while isinstance(node, ast.Attribute):
             names.insert(0, node.attr)
@@ -61,6 +66,8 @@ def parameters_read(script: str) -> set[str]:
         if names and isinstance(node, ast.Name) and node.id == "parameters":
             read.add(".".join(names))
     known = parameter_paths(PARAMETERS)
+    # `parameters.augment.model_dump` takes the whole section.
+    read |= {name.removesuffix(".model_dump") for name in read}
     return {path for path in known for name in read if path == name or path.startswith(name + ".")}
 
 

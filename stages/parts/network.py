@@ -8,6 +8,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 from stages.parts.errors import GraftError
 from stages.parts.files import sha256_of
+from stages.parts.native_output import hidden
+
+LOADING = threading.Lock()
 
 
 class Network:
@@ -58,8 +61,10 @@ def _interpreter(path: Path) -> Interpreter:
     if not path.is_file():
         raise GraftError(f"{path}: no such file; `dvc repro` writes it")
     try:
-        interpreter = Interpreter(model_path=str(path), num_threads=1)
-        interpreter.allocate_tensors()
+        # Standard error is the process's, so one thread at a time may hide it.
+        with LOADING, hidden():
+            interpreter = Interpreter(model_path=str(path), num_threads=1)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise GraftError(f"{path}: no compiled network; `dvc repro` writes it anew") from error
     return interpreter

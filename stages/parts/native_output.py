@@ -1,0 +1,22 @@
+"""Keeps quiet what compiled libraries write past Python, such as TensorFlow's greeting of a dozen lines."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """Send to nowhere what is written to the process's standard error while the block runs; exceptions are not."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
