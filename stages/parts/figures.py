@@ -40,8 +40,8 @@ def confusion(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
     figure.colorbar(picture, label="share of the row")
     axes.set(xlabel="predicted", ylabel="actual")
     if len(names) <= LABELLED_CLASSES:
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        axes.set_yticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
         for (row, column), count in np.ndenumerate(matrix):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=colour)
@@ -51,7 +51,7 @@ def confusion(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
 def misclassified(
     path: Path, paths: Sequence[Path], labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Draw the images that the classifier is most wrongly sure of, each with its class, its prediction and the probability.
+    """Draw the wrongly classified images, the surest first, each with its class, its prediction and the probability.
 
     Parameters
     ----------
@@ -72,5 +72,6 @@ def misclassified(
         axes.axis("off")
     for axes, index in zip(figure.axes, shown, strict=False):
         axes.imshow(images.load(paths[index], THUMBNAIL_PIXELS, "pad"))
-        axes.set_title(f"{names[labels[index]]}\nas {names[predicted[index]]}, {confidence[index]:.0%}", fontsize=9)
+        title = f"{names[labels[index]]}\nas {names[predicted[index]]}, {confidence[index]:.0%}"
+        axes.set_title(title, fontsize=9, parse_math=False)
     _save(figure, path)

@@ -18,6 +18,8 @@ DEFAULT_STRENGTH = 1e-2
 FOLDS = 4
 MAX_ITERATIONS = 1000
 TOLERANCE = 1e-3
+# Relative to its mean, a spread that float32 cannot tell from none.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,12 @@ def _fitted_path(
     features: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float]
 ) -> Iterator[LinearHead]:
     """Yield the head of each strength, every search starting where the one before ended."""
-    mean, scale = features.mean(axis=0), features.std(axis=0)
-    # A feature that never changes says nothing, whatever it is divided by.
-    scale[scale == 0] = 1
-    standardised = (features - mean) / scale
+    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    standardised = features - mean
+    scale = np.sqrt(np.einsum("if,if->f", standardised, standardised, dtype=np.float64) / len(features))
+    # A feature that changes by rounding alone says nothing: divided by so little, it would drown the others.
+    scale[scale <= ROUNDING * np.abs(mean)] = 1
+    standardised /= scale
     model = LogisticRegression(max_iter=MAX_ITERATIONS, tol=TOLERANCE, warm_start=True)
     for strength in strengths:
         # One BLAS thread: with more, small matrices are slower, and the last bits depend on how many.

@@ -1,7 +1,6 @@
 """How good a classifier is: probabilities and labels in, numbers out."""
 
 import numpy as np
-from sklearn.metrics import confusion_matrix as count_confusions
 
 # 95 % of a normal distribution lies within this many standard deviations.
 Z_95 = 1.959963984540054
@@ -21,7 +20,8 @@ def wilson_interval(right: int, images: int) -> tuple[float, float]:
     widening = Z_95**2 / images
     middle = (share + widening / 2) / (1 + widening)
     half = Z_95 / (1 + widening) * np.sqrt(share * (1 - share) / images + widening / (4 * images))
-    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
+    # At 0 and 1 the bound is the share itself, but for rounding.
+    return float(np.clip(middle - half, 0, share)), float(np.clip(middle + half, share, 1))
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -55,7 +55,7 @@ def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int) -> flo
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return the counts, int array (classes, classes): rows are actual classes, columns predicted ones."""
-    return count_confusions(labels, predicted, labels=np.arange(classes))
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def default_k(classes: int) -> int:
@@ -73,8 +73,8 @@ def summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, object]:
 
     Returns
     -------
-    accuracy, balanced_accuracy (mean recall), macro_f1 : over the classes that occur, from 0 to 1; an F1 whose
-        classes are never met nor predicted is left out.
+    accuracy, balanced_accuracy (mean recall), macro_f1 : from 0 to 1; the means are over the classes that occur among
+        the labels.
     top_k_accuracy : {"k", "accuracy"}.
     loss : cross-entropy in nats.
     expected_calibration_error : from 0 to 1.

@@ -1,0 +1,102 @@
+"""Figures: PNG files of saved numbers, the same bytes each time, whatever the classes are called."""
+
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.parts import figures
+from stages.parts.errors import GraftError
+
+MATRIX = np.array([[5, 1, 0], [0, 7, 2], [0, 0, 9]])
+NAMES = ["blue", "green", "red"]
+
+
+def opened(path):
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.fixture
+def misclassified(tmp_path, image_folder):
+    """Return a function that draws the figure of images of which so many are wrong, and gives its path."""
+    paths = sorted(image_folder.rglob("*.*"))
+
+    def drawn(wrong, names=NAMES):
+        labels = np.arange(len(paths)) % 3
+        predicted = np.where(np.arange(len(paths)) < wrong, (labels + 1) % 3, labels)
+        probabilities = np.full((len(paths), 3), 0.1)
+        probabilities[np.arange(len(paths)), predicted] = 0.8
+        figures.misclassified(tmp_path / "plots/wrong.png", paths, labels, probabilities, names)
+        return tmp_path / "plots/wrong.png"
+
+    return drawn
+
+
+def test_a_confusion_matrix_is_a_picture(tmp_path):
+    figures.confusion(tmp_path / "plots/confusion.png", MATRIX, NAMES)
+    assert opened(tmp_path / "plots/confusion.png").std() > 0
+
+
+def test_the_same_numbers_give_the_same_bytes(tmp_path, misclassified):
+    pictures = []
+    for name in ("1.png", "2.png"):
+        figures.confusion(tmp_path / name, MATRIX, NAMES)
+        pictures.append((tmp_path / name).read_bytes() + misclassified(5).read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_other_numbers_give_another_picture(tmp_path):
+    figures.confusion(tmp_path / "1.png", MATRIX, NAMES)
+    figures.confusion(tmp_path / "2.png", MATRIX.T, NAMES)
+    assert (opened(tmp_path / "1.png") != opened(tmp_path / "2.png")).any()
+
+
+@pytest.mark.parametrize("classes", [2, figures.LABELLED_CLASSES, 100])
+def test_any_number_of_classes_can_be_drawn(tmp_path, classes):
+    figures.confusion(tmp_path / "a.png", np.eye(classes, dtype=int), [f"class {n}" for n in range(classes)])
+    height, width, _ = opened(tmp_path / "a.png").shape
+    assert max(height, width) < 3000
+
+
+def test_a_class_that_never_occurs_is_drawn_without_a_warning(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures.confusion(tmp_path / "a.png", np.array([[3, 0], [0, 0]]), ["a", "b"])
+
+
+@pytest.mark.parametrize("wrong", [0, 1, figures.COLUMNS + 1])
+def test_any_number_of_mistakes_can_be_drawn(misclassified, wrong):
+    assert opened(misclassified(wrong)).std() > 0
+
+
+def test_no_more_mistakes_are_shown_than_fit(misclassified):
+    assert opened(misclassified(figures.SHOWN)).shape == opened(misclassified(figures.SHOWN + 5)).shape
+
+
+def test_the_mistakes_that_are_surest_are_shown_first(tmp_path, image_folder):
+    paths = sorted(image_folder.rglob("*.*"))[:20]
+    labels, probabilities = np.zeros(20, int), np.tile([0.4, 0.6], (20, 1))
+    sure = probabilities.copy()
+    sure[-1] = [0.01, 0.99]
+    figures.misclassified(tmp_path / "1.png", paths, labels, probabilities, ["a", "b"])
+    figures.misclassified(tmp_path / "2.png", paths, labels, sure, ["a", "b"])
+    # The last of 20 comes among the 12 that are shown.
+    assert (opened(tmp_path / "1.png") != opened(tmp_path / "2.png")).any()
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.parametrize("name", [r"$\broken$", "雏菊 {} % a_b^c"])
+def test_class_names_are_never_read_as_formulas(tmp_path, misclassified, name):
+    figures.confusion(tmp_path / "a.png", np.eye(3, dtype=int), [name, "b", "c"])
+    misclassified(3, [name, "b", "c"])
+
+
+def test_a_missing_image_is_one_line_and_leaves_the_earlier_picture(tmp_path, misclassified):
+    path = misclassified(1)
+    before = path.read_bytes()
+    with pytest.raises(GraftError, match=r"none\.jpg: cannot be read"):
+        figures.misclassified(path, [tmp_path / "none.jpg"], np.array([0]), np.array([[0.1, 0.9]]), ["a", "b"])
+    assert path.read_bytes() == before
