@@ -96,6 +96,14 @@ def test_a_cut_at_either_end_leaves_the_identity():
     np.testing.assert_array_equal(trunk.cut(model, 1.0).top(last), last)
 
 
+def test_a_fraction_is_cut_at_the_narrowest_map_down_to_that_depth_and_all_above_is_trained():
+    model = backbones.build("MobileNetV2", SIZE, "none")
+    parted = trunk.cut(model, 0.6)  # layer 92, within block 10, where the map has six times the channels
+    assert parted.point.after == "block_9_add"
+    assert parted.frozen == ()
+    assert parted.trainable[0] == "block_10_expand"
+
+
 def test_the_halves_share_the_weights_of_the_whole():
     model = residual_network()
     top = trunk.cut(model, "inner").top

@@ -4,6 +4,7 @@ The trunk runs once per image, the top is what fine-tuning touches. They can onl
 tensor crosses: an articulation point of the layer graph.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -103,6 +104,9 @@ def cut_points(model: keras.Model) -> list[CutPoint]:
 def cut(model: keras.Model, from_layer: str | int | float) -> Cut:
     """Part a network at the last place at or before a layer where a single tensor crosses.
 
+    A fraction names no layer but a depth: it is cut at the narrowest such place down to there (the last of equals,
+    which is the end of a block), and all above is trained. The map there is what is stored for each view.
+
     Parameters
     ----------
     model : keras.Model
@@ -120,7 +124,11 @@ def cut(model: keras.Model, from_layer: str | int | float) -> Cut:
     operations = model.operations
     # The input layer has nothing to train: the first cut is behind it.
     limit = max(1, operations.index(layers[index])) if index < len(layers) else len(operations)
-    point, tensor, _ = [found for found in _cut_points(model) if found[2] <= limit][-1]
+    places = [found for found in _cut_points(model) if found[2] <= limit]
+    point, tensor, _ = places[-1]
+    if isinstance(from_layer, float) and 0 < from_layer < 1:
+        point, tensor, _ = min(reversed(places), key=lambda place: math.prod(place[0].shape))
+        index = point.index
     return Cut(
         trunk=_between(model.input, tensor, f"{model.name}_trunk"),
         top=_between(tensor, model.output, f"{model.name}_top"),
