@@ -32,7 +32,7 @@ def figure(metrics: dict, name: str, source: str) -> float:
     return float(value)
 
 
-def parsed(text: str, source: str) -> dict:
+def parsed(text: bytes, source: str) -> dict:
     """Return the content of a metrics file.
 
     Raises
@@ -52,7 +52,7 @@ def parsed(text: str, source: str) -> dict:
 def metrics_here() -> dict:
     """Return the workspace's metrics."""
     try:
-        return parsed(METRICS.read_text(encoding="utf-8"), str(METRICS))
+        return parsed(METRICS.read_bytes(), str(METRICS))
     except FileNotFoundError as error:
         raise GraftError(f"{METRICS}: no such file; `dvc repro` writes it") from error
 
@@ -65,10 +65,11 @@ def metrics_at(revision: str) -> dict:
     GraftError
         If there is no such revision, or it has no metrics.
     """
-    command = ["git", "show", f"{_commit(revision)}:{METRICS.as_posix()}"]
-    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    # "./" stands for this folder, which need not be the top of the git repository.
+    command = ["git", "show", f"{_commit(revision)}:./{METRICS.as_posix()}"]
+    result = subprocess.run(command, capture_output=True, check=False)
     if result.returncode:
-        raise GraftError(f"{METRICS} at {revision}: {result.stderr.strip().splitlines()[-1]}")
+        raise GraftError(f"{METRICS} at {revision}: {result.stderr.decode(errors='replace').strip().splitlines()[-1]}")
     return parsed(result.stdout, f"{METRICS} at {revision}")
 
 

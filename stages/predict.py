@@ -55,9 +55,11 @@ def parsed_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parsed_arguments()
+    # A path that does not exist is found before anything is classified.
+    paths = list(image_files(arguments.paths))
     classifier = Classifier(NETWORK, DESCRIPTION)
     unreadable = 0
-    for path in image_files(arguments.paths):
+    for path in paths:
         try:
             classes = ranked(classifier.probabilities(path), classifier.labels, arguments.top)
         except images.UnreadableImageError as error:
@@ -66,7 +68,7 @@ def main() -> int:
             unreadable += 1
             continue
         if arguments.json:
-            print(json.dumps({"path": str(path), "classes": classes}, ensure_ascii=False))
+            print(json.dumps({"path": str(path), "classes": classes}))
         else:
             print(f"{path}: " + ", ".join(f"{c['label']} {c['probability']:.1%}" for c in classes))
     return 1 if unreadable else 0

@@ -4,6 +4,7 @@ import errno
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from io import TextIOWrapper
 
 
 class GraftError(Exception):
@@ -28,6 +29,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def run(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and exit with its status; a fault of the user's is one line on stderr, status 1."""
+    # A file name that the terminal has no characters for is no reason to fail.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main()
     except GraftError as error:

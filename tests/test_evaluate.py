@@ -1,0 +1,168 @@
+"""Stages train_head and evaluate: the figures of the test part, in the files that dvc.yaml declares."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import evaluate, train_head
+from stages.parts import scores
+from stages.parts.files import read_rows, sha256_of, write_json, write_rows
+from stages.parts.folders import COLUMNS
+
+LABELS = ["blue", "green", "red"]
+METRICS = Path("metrics")
+
+
+@pytest.fixture
+def data(project, image_folder, compiled):
+    """A project with images, their split (every fourth is test, every fourth after it validation) and a classifier."""
+    rows = []
+    for place, path in enumerate(sorted(image_folder.rglob("*.*"))):
+        part = ("test", "validation", "train", "train")[place % 4]
+        name = path.relative_to(image_folder).as_posix()
+        rows.append(dict(zip(COLUMNS, (name, path.parent.name, part, sha256_of(path), f"{place:06x}"), strict=True)))
+    Path("data").mkdir()
+    Path("data/raw").symlink_to(image_folder)
+    write_rows("data/split.csv", COLUMNS, rows)
+    Path("models").mkdir()
+    shutil.copy(compiled.classifier, "models/classifier.tflite")
+    write_json("models/labels.json", {"labels": LABELS, "image_size": 16, "resize": "squash"})
+    return rows
+
+
+def read(name):
+    return json.loads((METRICS / name).read_text(encoding="utf-8"))
+
+
+def swap_labels(rows):
+    """Call the first test image of each class by the next class's name, so that the classifier is wrong thrice."""
+    for place, label in enumerate(LABELS):
+        row = next(row for row in rows if row["split"] == "test" and row["path"].startswith(label))
+        row["label"] = LABELS[(place + 1) % 3]
+    write_rows("data/split.csv", COLUMNS, rows)
+
+
+def test_a_perfect_classifier_is_called_perfect_with_an_interval(data, capsys):
+    evaluate.main()
+    found = read("accuracy.json")
+    assert (found["accuracy"], found["balanced_accuracy"], found["macro_f1"]) == (1.0, 1.0, 1.0)
+    assert found["top_k_accuracy"] == {"k": 2, "accuracy": 1.0}
+    assert (found["accuracy_low"], found["accuracy_high"]) == scores.wilson_interval(9, 9)
+    assert found["images"] == 9
+    assert capsys.readouterr().out == f"accuracy 1.0000 ({found['accuracy_low']:.4f} to 1.0000) on 9 test images\n"
+
+
+def test_only_the_test_part_is_judged(data):
+    evaluate.main()
+    tested = [row["path"] for row in data if row["split"] == "test"]
+    assert [row["path"] for row in read_rows(METRICS / "predictions.csv")] == tested
+
+
+def test_mistakes_are_counted_where_they_belong(data):
+    swap_labels(data)
+    evaluate.main()
+    assert read("accuracy.json")["accuracy"] == pytest.approx(6 / 9)
+    # Rows are actual classes: of those called green, one picture is blue.
+    assert read("confusion_matrix.json") == {"labels": LABELS, "matrix": [[2, 0, 1], [1, 2, 0], [0, 1, 2]]}
+
+
+def test_every_prediction_has_the_probability_of_each_class(data):
+    swap_labels(data)
+    evaluate.main()
+    labels = {row["path"]: row["label"] for row in data}
+    for row in read_rows(METRICS / "predictions.csv"):
+        assert list(row) == ["path", "actual", "predicted", "p_blue", "p_green", "p_red"]
+        shares = [float(row[f"p_{label}"]) for label in LABELS]
+        assert sum(shares) == pytest.approx(1, abs=2e-6)
+        assert row["predicted"] == LABELS[int(np.argmax(shares))]
+        assert row["actual"] == labels[row["path"]]
+
+
+def test_the_files_agree_with_each_other(data):
+    swap_labels(data)
+    evaluate.main()
+    rows = read_rows(METRICS / "predictions.csv")
+    accuracy = read("accuracy.json")["accuracy"]
+    assert accuracy == pytest.approx(np.mean([row["actual"] == row["predicted"] for row in rows]))
+    matrix = np.array(read("confusion_matrix.json")["matrix"])
+    assert accuracy == pytest.approx(matrix.trace() / matrix.sum())
+
+
+def test_the_pictures_are_written(data):
+    evaluate.main()
+    for name in ("confusion.png", "misclassified.png"):
+        with Image.open(METRICS / "plots" / name) as picture:
+            picture.verify()
+
+
+def test_the_same_model_gives_the_same_bytes(data):
+    swap_labels(data)
+    evaluate.main()
+    first = {path: path.read_bytes() for path in METRICS.rglob("*.*")}
+    evaluate.main()
+    assert {path: path.read_bytes() for path in METRICS.rglob("*.*")} == first
+    assert len(first) == 5
+
+
+def test_no_output_names_a_place_on_this_machine(data, project):
+    evaluate.main()
+    for path in METRICS.rglob("*.*"):
+        assert str(project.folder.parent).encode() not in path.read_bytes()
+
+
+def test_without_a_model_the_stage_ends_with_one_line(data, project, run_python):
+    Path("models/classifier.tflite").unlink()
+    result = run_python("-m", "stages.evaluate", folder=project.folder)
+    assert result.returncode == 1
+    assert result.stderr == "error: models/classifier.tflite: no such file; `dvc repro` writes it\n"
+    assert not METRICS.exists()
+
+
+@pytest.fixture
+def features(data):
+    """Features that are the mean colour of each image, blurred a little."""
+    draw = np.random.default_rng(0)
+    colours = np.eye(3)[[LABELS.index(row["label"]) for row in data]]
+    Path("data/features").mkdir()
+    np.save("data/features/features.npy", (colours + draw.normal(0, 0.1, (len(data), 3))).astype(np.float32))
+
+
+def test_the_head_is_judged_on_both_parts_under_names_of_its_own(features):
+    train_head.main()
+    found = read("head.json")
+    assert list(found) == ["head", "head_validation"]
+    assert (found["head"]["images"], found["head"]["accuracy"]) == (9, 1.0)
+    assert found["head_validation"]["images"] == 9
+
+
+def test_the_head_is_saved_as_kernel_and_bias(features):
+    train_head.main()
+    with np.load("models/head.npz") as head:
+        assert {name: head[name].shape for name in head} == {"kernel": (3, 3), "bias": (3,)}
+
+
+def test_the_head_has_the_same_bytes_each_time(features):
+    train_head.main()
+    first = Path("models/head.npz").read_bytes()
+    train_head.main()
+    assert Path("models/head.npz").read_bytes() == first
+
+
+def test_the_head_never_sees_test_or_validation(features, data):
+    train_head.main()
+    first = Path("models/head.npz").read_bytes()
+    rows = np.load("data/features/features.npy")
+    rows[[row["split"] != "train" for row in data]] = 1e3
+    np.save("data/features/features.npy", rows)
+    train_head.main()
+    assert Path("models/head.npz").read_bytes() == first
+
+
+def test_the_strength_of_the_penalty_can_be_given(features, project, capsys):
+    project.set(head__C=0.5)
+    train_head.main()
+    assert capsys.readouterr().out.startswith("logistic regression, C 0.5\n")

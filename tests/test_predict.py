@@ -1,0 +1,157 @@
+"""The command predict: classes and probabilities of files and folders, by the exported model alone."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import predict
+from stages.parts import images
+from stages.parts.errors import GraftError
+from stages.parts.files import write_json
+
+LABELS = ["blue", "green", "red"]
+
+
+@pytest.fixture
+def model(project, compiled):
+    """The exported classifier of blue, green and red pictures, in models/."""
+    Path("models").mkdir()
+    shutil.copy(compiled.classifier, "models/classifier.tflite")
+    write_json("models/labels.json", {"labels": LABELS, "image_size": 16, "resize": "squash"})
+
+
+@pytest.fixture
+def run_predict(model, monkeypatch, capsys):
+    """Return a function that runs the command and gives status, output and errors in lines."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["predict", *map(str, arguments)])
+        status = predict.main()
+        printed = capsys.readouterr()
+        return status, printed.out.splitlines(), printed.err.splitlines()
+
+    return run
+
+
+def test_a_file_is_named_with_its_classes_the_most_probable_first(run_predict, image_folder):
+    path = image_folder / "red/000.jpg"
+    status, lines, errors = run_predict(path)
+    assert (status, errors) == (0, [])
+    assert len(lines) == 1
+    name, _, classes = lines[0].partition(": ")
+    assert name == str(path)
+    shares = [(part.split()[0], float(part.split()[1].rstrip("%"))) for part in classes.split(", ")]
+    assert shares[0][0] == "red"
+    assert [share for _, share in shares] == sorted((share for _, share in shares), reverse=True)
+    assert sum(share for _, share in shares) == pytest.approx(100, abs=0.2)
+
+
+def test_json_has_an_object_a_line(run_predict, image_folder):
+    paths = [image_folder / "green/001.png", image_folder / "blue/000.jpg"]
+    _, lines, _ = run_predict("--json", *paths)
+    found = [json.loads(line) for line in lines]
+    assert [entry["path"] for entry in found] == [str(path) for path in paths]
+    assert [entry["classes"][0]["label"] for entry in found] == ["green", "blue"]
+    for entry in found:
+        assert sorted(one["label"] for one in entry["classes"]) == LABELS
+        assert sum(one["probability"] for one in entry["classes"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_probabilities_are_those_of_the_formula(run_predict, tmp_path):
+    Image.new("RGB", (16, 16), (255, 0, 51)).save(tmp_path / "a.png")
+    (found,) = run_predict("--json", tmp_path / "a.png")[1]
+    logits = 8 * np.array([0.2, 0.0, 1.0])
+    expected = dict(zip(LABELS, np.exp(logits) / np.exp(logits).sum(), strict=True))
+    shares = {one["label"]: one["probability"] for one in json.loads(found)["classes"]}
+    assert shares == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("top", "count"), [(1, 1), (2, 2), (3, 3), (99, 3)])
+def test_top_bounds_how_many_classes_are_listed(run_predict, image_folder, top, count):
+    (line,) = run_predict("--top", top, "--json", image_folder / "red/000.jpg")[1]
+    assert len(json.loads(line)["classes"]) == count
+
+
+@pytest.mark.parametrize("top", ["0", "-1", "many"])
+def test_an_impossible_top_is_refused(run_predict, image_folder, top, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_predict(f"--top={top}", image_folder)
+    assert ended.value.code == 2
+    assert "--top" in capsys.readouterr().err
+
+
+def test_a_folder_stands_for_all_images_below_it_sorted(run_predict, image_folder):
+    (image_folder / "notes.txt").write_text("no image")
+    (image_folder / "red/.hidden.jpg").write_bytes(b"")
+    status, lines, _ = run_predict("--json", image_folder)
+    paths = [json.loads(line)["path"] for line in lines]
+    assert status == 0
+    assert paths == sorted(paths)
+    assert len(paths) == 36
+
+
+def test_a_file_is_tried_whatever_its_suffix(run_predict, image_folder):
+    shutil.copy(image_folder / "red/000.jpg", image_folder / "upload.bin")
+    assert run_predict("--json", image_folder / "upload.bin")[0] == 0
+
+
+def test_of_an_unreadable_file_a_line_tells_and_the_others_are_still_classified(run_predict, image_folder):
+    (image_folder / "red/000 broken.jpg").write_bytes(b"no image")
+    status, lines, errors = run_predict("--json", image_folder)
+    assert status == 1
+    assert len(lines) == 36
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: {image_folder}/red/000 broken.jpg: not a readable image (")
+
+
+def test_a_path_that_does_not_exist_is_one_line_before_anything_is_classified(run_predict, image_folder, capsys):
+    with pytest.raises(GraftError, match=r"^nowhere\.jpg: no such file or folder$"):
+        run_predict(image_folder / "red/000.jpg", "nowhere.jpg")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_folder_without_images_is_one_line(run_predict, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(GraftError, match=r"empty: no image in this folder; known are \.jpg, "):
+        run_predict(tmp_path / "empty")
+
+
+def test_equally_probable_classes_are_listed_in_their_own_order():
+    listed = predict.ranked(np.array([0.25, 0.25, 0.5]), LABELS, 3)
+    assert [one["label"] for one in listed] == ["red", "blue", "green"]
+
+
+def test_the_pixels_are_those_of_the_one_loader(run_predict, image_folder, monkeypatch):
+    asked = []
+    load = images.load
+    monkeypatch.setattr(images, "load", lambda *arguments: asked.append(arguments) or load(*arguments))
+    run_predict(image_folder / "red/000.jpg")
+    assert asked == [(image_folder / "red/000.jpg", 16, "squash")]
+
+
+def test_names_in_any_script_and_in_none_are_printed(model, image_folder, run_python, project):
+    folder = image_folder / "玫瑰"
+    folder.mkdir()
+    shutil.copy(image_folder / "red/000.jpg", folder / "é 1.jpg")
+    shutil.copy(image_folder / "red/000.jpg", os.fsdecode(os.fsencode(folder) + b"/\xff.jpg"))
+    for encoding in ("utf-8", "ascii"):
+        result = run_python("-m", "stages.predict", "--json", folder, folder=project.folder, PYTHONIOENCODING=encoding)
+        assert result.returncode == 0, result.stderr
+        names = [Path(json.loads(line)["path"]).name for line in result.stdout.splitlines()]
+        assert names == ["é 1.jpg", os.fsdecode(b"\xff.jpg")]
+
+
+def test_without_a_model_the_command_ends_with_one_line(project, image_folder, run_python):
+    result = run_python("-m", "stages.predict", image_folder, folder=project.folder)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "error: models/labels.json: no such file; `dvc repro` writes it\n"
+
+
+def test_the_command_imports_neither_tensorflow_nor_scikit_learn(run_python):
+    script = "import sys, stages.predict; sys.exit(not {'tensorflow', 'keras', 'sklearn'}.isdisjoint(sys.modules))"
+    assert run_python("-c", script).returncode == 0
