@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import tarfile
+from io import BytesIO
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from stages.parts import backbones
 from stages.parts.errors import GraftError
@@ -180,20 +182,20 @@ def test_the_thousand_classes_have_the_names_that_wordnet_gives_them():
 
 @pytest.mark.skipif(not FLOWERS.exists(), reason="needs the flower photographs")
 def test_efficientnet_lite_calls_daisies_daisies():
-    """ImageNet's class 985 is the daisy; about 92 % of all 633 photographs are called so."""
-    from io import BytesIO
-
-    from PIL import Image
-
+    """ImageNet's class 985 is the daisy: the first guess on 83 % of all 633 photographs, in five on 93 %."""
     with tarfile.open(FLOWERS) as archive:
         files = [member for member in archive.getmembers() if "/daisy/" in member.name and member.isfile()][
-            :60
+            ::20
         ]
         images = [Image.open(BytesIO(archive.extractfile(file).read())).resize((224, 224)) for file in files]
     model = backbones.imagenet_classifier("EfficientNetLite0")
-    probabilities = model.predict(backbones.preprocess("EfficientNetLite0", np.stack(images)), verbose=0)
+    probabilities = np.asarray(
+        model(backbones.preprocess("EfficientNetLite0", np.stack(images)), training=False)
+    )
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
-    assert (probabilities.argmax(1) == 985).mean() > 0.85
+    ranking = np.argsort(-probabilities, axis=1)
+    assert (ranking[:, 0] == 985).mean() > 0.75
+    assert (ranking[:, :5] == 985).any(1).mean() > 0.85
 
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetLite0"])
