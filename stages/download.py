@@ -70,13 +70,8 @@ def report(images: list[folders.Image]) -> dict[str, object]:
         "images": len(kept),
         "classes": dict(sorted(Counter(image.found.label for image in kept).items())),
         "duplicates": len(kept) - len({image.group for image in kept}),
-        "refused": [{"path": _shown(image.found.path), "reason": image.refused} for image in images if image.refused],
+        "refused": [image.refusal() for image in images if image.refused],
     }
-
-
-def _shown(path: Path) -> str:
-    # A name that is not UTF-8 is a reason to be refused.
-    return path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def main() -> None:

@@ -62,6 +62,12 @@ class Image:
         values = (self.found.path.as_posix(), self.found.label, self.found.split, self.sha256, self.group)
         return dict(zip(COLUMNS, values, strict=True))
 
+    def refusal(self) -> dict[str, str]:
+        """Return the image as an entry of `refused` in data/raw.json: its path and the reason."""
+        # A name that is not UTF-8 is one of the reasons.
+        path = self.found.path.as_posix().encode("utf-8", "backslashreplace").decode("utf-8")
+        return {"path": path, "reason": self.refused}
+
 
 def top(folder: Path) -> Path:
     """Return the folder that holds the classes or parts: the first one below `folder` that is not a mere wrapper."""
