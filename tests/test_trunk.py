@@ -156,6 +156,18 @@ def test_a_compiled_network_can_give_the_map_at_the_cut_and_the_features_in_one_
     assert relative_distance(outputs[1], trunk.pool(model, "avg")(scaled, training=False)) < 1e-5
 
 
+def test_a_cut_at_either_end_can_be_compiled():
+    model = backbones.build("simple_cnn", 32, "none")
+    pixels = PIXELS[:, :32, :32]
+    scaled = run_compiled(trunk.compile_network(trunk.cut(model, 0).trunk, "simple_cnn"), pixels)[0]
+    np.testing.assert_allclose(scaled, pixels / np.float32(255), rtol=1e-6)
+    feature_map = np.arange(128, dtype=np.float32).reshape(1, 2, 2, 32)
+    pooled = trunk.pool(trunk.cut(model, 1.0).top, "max")
+    np.testing.assert_array_equal(
+        run_compiled(trunk.compile_network(pooled), feature_map)[0], feature_map[:, 1, 1]
+    )
+
+
 COMPILE = """
 import hashlib, sys
 from stages.parts import backbones, trunk

