@@ -104,6 +104,14 @@ def test_a_fraction_is_cut_at_the_narrowest_map_down_to_that_depth_and_all_above
     assert parted.trainable[0] == "block_10_expand"
 
 
+def test_a_fraction_is_not_cut_at_the_image_even_if_no_map_is_narrower():
+    x = images = keras.Input((8, 8, 1))
+    for filters in (4, 3, 3, 3, 4):
+        x = keras.layers.Conv2D(filters, 3, padding="same")(x)
+    parted = trunk.cut(keras.Model(images, x), 0.99)
+    assert (parted.point.index, parted.point.shape) == (5, (8, 8, 3))
+
+
 def test_the_halves_share_the_weights_of_the_whole():
     model = residual_network()
     top = trunk.cut(model, "inner").top

@@ -104,8 +104,9 @@ def cut_points(model: keras.Model) -> list[CutPoint]:
 def cut(model: keras.Model, from_layer: str | int | float) -> Cut:
     """Part a network at the last place at or before a layer where a single tensor crosses.
 
-    A fraction names no layer but a depth: it is cut at the narrowest such place down to there (the last of equals,
-    which is the end of a block), and all above is trained. The map there is what is stored for each view.
+    A fraction names no layer but a depth: it is cut at the narrowest such place in the last third of the way down
+    there (the last of equals, which is the end of a block), and all above is trained. The map there is what is
+    stored for each view.
 
     Parameters
     ----------
@@ -127,7 +128,9 @@ def cut(model: keras.Model, from_layer: str | int | float) -> Cut:
     places = [found for found in _cut_points(model) if found[2] <= limit]
     point, tensor, _ = places[-1]
     if isinstance(from_layer, float) and 0 < from_layer < 1:
-        point, tensor, _ = min(reversed(places), key=lambda place: math.prod(place[0].shape))
+        # Only the last third: many networks are nowhere narrower than at the image itself.
+        near = [place for place in places if place[0].index > index * 2 / 3] or places[-1:]
+        point, tensor, _ = min(reversed(near), key=lambda place: math.prod(place[0].shape))
         index = point.index
     return Cut(
         trunk=_between(model.input, tensor, f"{model.name}_trunk"),
