@@ -76,6 +76,14 @@ def test_a_feature_that_never_changes_has_no_weight(value):
     np.testing.assert_array_equal(head.kernel[-1], 0)
 
 
+def test_a_feature_that_differs_in_its_last_bit_alone_has_no_weight():
+    features, labels = clusters(3)
+    value = np.float32(0.1)
+    rounded = np.where(labels == 0, np.nextafter(value, np.float32(1)), value)
+    head = heads.fit_linear(np.column_stack([features, rounded]), labels, 3, 1.0)
+    np.testing.assert_allclose(head.kernel[-1], 0, atol=1e-3)
+
+
 def test_a_stronger_penalty_gives_less_certain_probabilities():
     features, labels = clusters(3)
     certainty = [
