@@ -51,7 +51,7 @@ def parameter_paths(values: dict, prefix: str = "") -> set[str]:
 
 
 def parameters_read(script: str) -> set[str]:
-    """Return the dotted names under `parameters` that a script reads; a section passed on whole counts as all its keys."""
+    """Return the dotted names under `parameters` that a script reads; a section passed on counts as all its keys."""
     read = set()
     tree = ast.parse((ROOT / script).read_text(encoding="utf-8"))
     # `parameters.split.seed` holds `parameters.split`, which is no reading of the whole section.

@@ -434,9 +434,8 @@ def test_a_folder_that_cannot_be_created_is_one_line(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_write_permission_is_one_line(tmp_path):
     tmp_path.chmod(0o500)
-    with Store(tmp_path / "store") as store:
-        with pytest.raises(GraftError, match="cannot be written .*GRAFT_STORE"):
-            store.put_many(NETWORK, ROWS)
+    with Store(tmp_path / "store") as store, pytest.raises(GraftError, match="cannot be written .*GRAFT_STORE"):
+        store.put_many(NETWORK, ROWS)
 
 
 # The bound ----------------------------------------------------------------------------------------

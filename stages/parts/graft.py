@@ -45,7 +45,7 @@ def frozen_backbone(folder: Path) -> Backbone:
 
 
 def grafted(top: keras.Model, pooling: str, head: LinearHead) -> keras.Model:
-    """Return `top`, pooling and head in one: maps at the cut, float32 (images, h, w, c), to logits (images, classes)."""
+    """Return `top`, pooling and head in one: maps at the cut, (images, h, w, c), to logits (images, classes)."""
     features = keras.layers.Flatten()(trunk.pool(top, pooling).output)
     kernel, bias = head.kernel, head.bias
     dense = keras.layers.Dense(len(bias), name=HEAD_LAYER)
@@ -55,7 +55,7 @@ def grafted(top: keras.Model, pooling: str, head: LinearHead) -> keras.Model:
 
 
 def trainable(backbone: Backbone, head: LinearHead) -> keras.Model:
-    """Return `grafted` with its BatchNorms folded in, the layers from `from_layer` on and the head set to be trained."""
+    """Return `grafted` with its BatchNorms folded in, of which the layers from `from_layer` on and the head train."""
     model = grafted(backbone.cut.top, backbone.pooling, head)
     for layer in model.layers:
         layer.trainable = layer.name in backbone.cut.trainable or layer.name == HEAD_LAYER

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -249,10 +250,9 @@ class Store:
     def _note_uses(self) -> None:
         for namespace, keys in self._used.items():
             if keys:
-                try:
+                # A full disk must not stop a reader; these records only look older than they are.
+                with suppress(GraftError):
                     self._files.use(namespace, lambda file, keys=keys: file.touch(keys, self._clock()), None)
-                except GraftError:
-                    pass  # a full disk must not stop a reader; these records only look older than they are
         self._used.clear()
 
 
