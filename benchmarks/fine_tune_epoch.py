@@ -210,8 +210,10 @@ def measure(folder: Path, weights: str | None, pairs: int, keras_onednn: bool) -
     told: dict[str, list[dict[str, float]]] = {side: [] for side in processes}
     for pair in range(pairs + 1):
         for side in sorted(processes, reverse=pair % 2 == 0):
-            told[side].append(take_turn(processes[side]))
-            print(f"  {side:5s} {told[side][-1]['seconds']:6.1f} s{'' if pair else '  (not counted)'}", flush=True)
+            row = take_turn(processes[side])
+            told[side].append(row)
+            line = f"  {side:5s} {row['seconds']:6.1f} s, processor {row['processor_seconds']:6.1f} s"
+            print(line if pair else f"{line}  (not counted)", flush=True)
     for process in processes.values():
         process.communicate("\n")
     return {side: rows[1:] for side, rows in told.items()}

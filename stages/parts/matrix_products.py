@@ -5,7 +5,7 @@ import tensorflow as tf
 
 
 class _MatrixProduct(keras.layers.Conv2D):
-    """A 1x1 convolution as one matrix product: the same weights, and a gradient for the kernel a third faster."""
+    """A 1x1 convolution as one matrix product: the same weights, and the gradient for the kernel in three quarters of the time."""
 
     def call(self, inputs):
         height, width, channels = inputs.shape[1:]
