@@ -15,10 +15,10 @@ repro: $(INSTALLED) ## run the pipeline: dvc repro
 
 test: $(INSTALLED) ## check the style and run the tests
 	ruff check .
-	pytest -n auto
+	pytest -n auto --dist loadgroup
 
 test-all: $(INSTALLED) ## run the slow tests too
-	pytest -n auto -m ''
+	pytest -n auto --dist loadgroup -m ''
 
 setup: $(INSTALLED) ## make the environment .venv with the pinned versions
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from clones import SMALL, Clone
 from hypothesis import settings
 from PIL import Image
 
@@ -125,6 +126,24 @@ def run_python():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, write_image_folder):
+    """A clone with small settings after its first `dvc repro`, committed on main; copy it to change anything."""
+    clone = Clone.of_working_files(tmp_path_factory.mktemp("finished"))
+    write_image_folder(clone.photos, count=20)
+    clone.set(**SMALL)
+    clone.commit("Small settings")
+    clone.dvc("repro")
+    clone.commit("Results")
+    return clone
+
+
+@pytest.fixture
+def clone(finished, tmp_path):
+    """A copy of the finished clone."""
+    return finished.copied(tmp_path / "clone")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,148 @@
+"""Experiments, branches, and the workflow of continuous integration, by the commands that people type."""
+
+import os
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from clones import ROOT, SMALL, ran
+
+pytestmark = pytest.mark.xdist_group("experiments")
+
+PATIENCE_SECONDS = 600
+
+
+def first_learning_rate(history: str) -> float:
+    """Return the learning rate in the first epoch of a metrics/history.csv."""
+    header, row, *_ = history.splitlines()
+    return float(dict(zip(header.split(","), row.split(","), strict=True))["learning_rate"])
+
+
+def test_an_experiment_with_another_learning_rate_runs_three_stages(finished, clone):
+    history = Path("metrics/history.csv")
+    output = clone.dvc("exp", "run", "-S", "lr=1e-4")
+    assert ran(output) == ["fine_tune", "export", "evaluate"]
+    ratio = 1e-4 / SMALL["lr"]
+    before, after = (first_learning_rate((place.path / history).read_text()) for place in (finished, clone))
+    assert after / before == pytest.approx(ratio)
+
+
+def experiments(clone) -> dict[str, str]:
+    """Return the git reference of each experiment by its name."""
+    references = clone.git("for-each-ref", "--format=%(refname)", "refs/exps").split()
+    return {reference.rsplit("/", 1)[-1]: reference for reference in references}
+
+
+def wait_for(clone, names):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not names <= experiments(clone).keys():
+        assert time.monotonic() < deadline, clone.dvc("queue", "status")
+        time.sleep(1)
+
+
+def test_queued_experiments_read_their_learning_rates_as_numbers_and_share_data_and_store(clone):
+    rates = {"small": "1e-5", "middle": "3e-05"}
+    for name, rate in rates.items():
+        clone.dvc("exp", "run", "--queue", "--name", name, "-S", f"lr={rate}")
+    clone.dvc("queue", "start")
+    wait_for(clone, rates.keys())
+    base = first_learning_rate(clone.git("show", "main:metrics/history.csv"))
+    for name, rate in rates.items():
+        history = clone.git("show", f"{experiments(clone)[name]}:metrics/history.csv")
+        assert first_learning_rate(history) / base == pytest.approx(float(rate) / SMALL["lr"])
+        log = clone.dvc("queue", "logs", name)
+        # A temporary clone has no data/source: git does not keep it. Everything else comes from DVC's cache.
+        assert ran(log) == ["resolve", "fine_tune", "export", "evaluate"]
+        assert re.search(r"views of \d+ images, 0 computed now", log)
+    # The workspace stays as it was.
+    assert clone.git("status", "--porcelain") == ""
+
+
+@pytest.fixture(scope="module")
+def origin(finished, tmp_path_factory):
+    """A clone with a second branch `proposal`, of other parameters, and its results."""
+    clone = finished.copied(tmp_path_factory.mktemp("origin"))
+    clone.git("checkout", "--quiet", "-b", "proposal")
+    clone.set(export__model="head", gate__max_drop=0.6)
+    assert ran(clone.dvc("repro")) == ["resolve", "export", "evaluate"]
+    clone.commit("Export the head")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def visitor(origin, tmp_path_factory):
+    """A fresh clone of `origin` without any cache, on the branch `proposal`; it has a branch main too."""
+    clone = origin.cloned(tmp_path_factory.mktemp("visitor"))
+    clone.git("branch", "main", "origin/main")
+    return clone
+
+
+def figures(table: str) -> dict[tuple[str, str], list[str]]:
+    """Return the two values of each metric, by its file and name, in what `dvc metrics diff --md` prints."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if "|" in line]
+    return {(row[0], row[1]): row[2:4] for row in cells[2:]}
+
+
+def test_branches_are_compared_in_a_clone_without_any_cache(visitor):
+    table = figures(visitor.dvc("metrics", "diff", "main", "--md"))
+    assert table["metrics/export.json", "exported"] == ["fine_tuned", "head"]
+    before, after = table["metrics/accuracy.json", "loss"]
+    assert float(before) != float(after)
+    assert not (visitor.path / ".dvc/cache").exists()
+
+
+WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+STEPS = [step for job in WORKFLOW["jobs"].values() for step in job["steps"] if "run" in step]
+# What GitHub would put there for a pull request.
+EXPRESSIONS = {
+    "github.base_ref && format('origin/{0}', github.base_ref) || 'HEAD~1'": "origin/main",
+    "github.token": "a token",
+    "github.event.pull_request.number": "7",
+}
+GH = '#!/bin/sh\nprintf "%s\\n" "$@" > "$GH_ASKED"\ncp metrics_diff.md "$GH_ASKED.body"\n'
+
+
+def filled_in(text: str) -> str:
+    return re.sub(r"\$\{\{\s*(.*?)\s*\}\}", lambda match: EXPRESSIONS[match[1]], text)
+
+
+def make_environment(clone):
+    """Give a clone the environment of the running tests: `make` then has nothing to install."""
+    environment = clone.path / ".venv"
+    environment.mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        (environment / entry.name).symlink_to(entry)
+    (environment / "installed").unlink(missing_ok=True)
+    (environment / "installed").touch()
+
+
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="make works in a virtual environment")
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_the_workflow_of_continuous_integration_reproduces_the_results_to_the_byte_in_a_fresh_clone(visitor):
+    make_environment(visitor)
+    tools = visitor.folder / "tools"
+    tools.mkdir()
+    (tools / "gh").write_text(GH)
+    (tools / "gh").chmod(0o755)
+    asked = visitor.folder / "asked"
+    variables = {
+        "PATH": os.pathsep.join([str(tools), visitor.environment()["PATH"]]),
+        "PYTEST_ADDOPTS": "tests/test_pipeline.py",
+        "GH_ASKED": str(asked),
+    }
+    assert [step["name"] for step in STEPS][:2] == ["Tests", "Pipeline"]
+    printed = {}
+    for step in STEPS:
+        settings = {name: filled_in(value) for name, value in step.get("env", {}).items()}
+        printed[step["name"]] = visitor.run("bash", "-e", "-c", filled_in(step["run"]), **variables, **settings)
+    assert " passed" in printed["Tests"]
+    assert len(ran(printed["Pipeline"])) == 9
+    assert "at origin/main" in printed["Gate"]
+    assert asked.read_text().split()[:3] == ["pr", "comment", "7"]
+    assert figures(Path(f"{asked}.body").read_text())["metrics/export.json", "exported"] == ["fine_tuned", "head"]
+    # dvc.lock has the MD5 of every output, and metrics/ is in git: another clone had written the same.
+    assert visitor.git("status", "--porcelain", "--untracked-files=no") == ""

@@ -1,0 +1,111 @@
+"""Bad input through the real dvc: one clear line, a failing status, and earlier outputs as they were."""
+
+import re
+import shutil
+import tarfile
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("repro")
+
+NO_HASH = "0" * 64
+SILENT = "http://127.0.0.1:1/x.tgz"
+# By what is wrong: the changes to params.yaml, and what the line must say.
+SETTINGS = {
+    "unknown data set": ({"dataset": "flower_photo"}, r"dataset: flower_photo .*did you mean 'flower_photos'\?"),
+    "unknown backbone": ({"backbone": "MobileNetV2_36"}, r"backbone .*did you mean .*'MobileNetV2_035'"),
+    "misspelt key": ({"fine_tune__epoch": 3}, r"params\.yaml: .*epoch.*epochs"),
+    "wrong type": ({"seed": "many"}, r"params\.yaml: seed is 'many': .*integer"),
+    "out of range": ({"split__validation": 1.5}, r"params\.yaml: split\.validation is 1\.5: .*less than 1"),
+    "learning rate that is none": ({"lr": "fast"}, r"params\.yaml: lr is 'fast': .*number"),
+    "learning rate out of range": ({"lr": -1}, r"params\.yaml: lr is -1: .*greater than 0"),
+    "too few images": ({"split__validation": 1e-9}, r"split: no validation image among 60"),
+    "too small images": ({"image_size": 16}, r"image_size: 16 is too small, simple_cnn takes 22 or more"),
+    "unknown layer": ({"fine_tune__from_layer": "conv3d"}, r"conv3d.*conv"),
+    "no such weights": ({"weights": "imagenot.h5"}, r"weights: no file imagenot\.h5"),
+    "address without checksum": ({"dataset": SILENT}, r"dataset: \S+ needs dataset_sha256"),
+    "address that does not answer": (
+        {"dataset": SILENT, "dataset_sha256": NO_HASH},
+        r"http://127\.0\.0\.1:1/x\.tgz: cannot be fetched \(.*\); check the address and the network",
+    ),
+}
+
+
+def assert_refused(clone, before, pattern, *command):
+    """Run dvc, which must fail with one clear line and leave all outputs whole."""
+    result = clone.attempt("dvc", *command)
+    assert result.returncode != 0
+    text = result.stdout + result.stderr
+    assert "Traceback" not in text
+    (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert re.search(pattern, line), line
+    after = clone.outputs()
+    # It leads to the images, wherever they are now.
+    assert {path: after.get(path) for path in before if path != "data/source"} == {
+        path: digest for path, digest in before.items() if path != "data/source"
+    }
+
+
+@pytest.mark.parametrize("fault", SETTINGS)
+def test_a_bad_setting_is_refused(clone, fault):
+    changes, pattern = SETTINGS[fault]
+    before = clone.outputs()
+    clone.set(**changes)
+    assert_refused(clone, before, pattern, "repro")
+
+
+@pytest.mark.parametrize(
+    ("setting", "pattern"),
+    [("lr=fast", r"lr is 'fast'"), ("backbone=simple_cn", r"did you mean 'simple_cnn'\?")],
+)
+def test_a_bad_setting_of_an_experiment_is_refused(clone, setting, pattern):
+    assert_refused(clone, clone.outputs(), pattern, "exp", "run", "-S", setting)
+
+
+def test_once_a_bad_learning_rate_is_mended_nothing_has_to_run(clone):
+    clone.set(lr=-1)
+    assert clone.attempt("dvc", "repro").returncode != 0
+    clone.git("checkout", "--quiet", "params.yaml")
+    assert "Running" not in clone.dvc("repro")
+
+
+def _no_readable_image(clone):
+    for path in (clone.photos / "red").iterdir():
+        path.write_bytes(b"")
+
+
+def _one_class(clone):
+    shutil.rmtree(clone.photos / "red")
+    shutil.rmtree(clone.photos / "blue")
+
+
+def _strict_and_unreadable(clone):
+    (clone.photos / "red/text.png").write_text("not a picture")
+    clone.set(strict=True)
+
+
+def _other_archive(clone):
+    with tarfile.open(clone.folder / "photos.tgz", "w:gz") as tar:
+        tar.add(clone.photos, "photos")
+    clone.set(dataset="../photos.tgz", dataset_sha256=NO_HASH)
+
+
+@pytest.mark.parametrize(
+    ("damage", "pattern"),
+    [
+        (_no_readable_image, r"\.\./photos: no readable image in class folder 'red'"),
+        (_one_class, r"\.\./photos: 1 class folder found; it must hold two or more"),
+        (_strict_and_unreadable, r"red/text\.png: not a readable image .*1 of 61 images are refused"),
+        (_other_archive, rf"photos\.tgz: its SHA-256 is [0-9a-f]{{64}}, but dataset_sha256 is {NO_HASH}"),
+    ],
+)
+def test_bad_images_are_refused(clone, damage, pattern):
+    before = clone.outputs()
+    damage(clone)
+    assert_refused(clone, before, pattern, "repro")
+
+
+def test_an_unreadable_image_is_skipped_and_listed(clone):
+    (clone.photos / "red/text.png").write_text("not a picture")
+    assert "60 images in 3 classes, 1 refused" in clone.dvc("repro", "split")
+    assert "red/text.png" in (clone.path / "data/raw.json").read_text(encoding="utf-8")
