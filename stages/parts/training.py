@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from stages.parts.errors import GraftError
-from stages.parts.matrix_products import with_matrix_products
+from stages.parts.fast_gradients import with_fast_gradients
 
 Item = TypeVar("Item")
 
@@ -147,7 +147,7 @@ def train(
     GraftError
         If the loss is no longer a finite number.
     """
-    twin = with_matrix_products(model)
+    twin = with_fast_gradients(model)
     steps = math.ceil(len(examples.labels) / settings.batch_size)
     twin.compile(optimizer=_optimizer(twin, settings, steps * settings.epochs))
     callbacks = _callbacks(twin, settings, validation is not None)
@@ -173,7 +173,7 @@ def train(
 
 def logits(model: keras.Model, examples: Examples, batch_size: int = 32) -> np.ndarray:
     """Return a network's logits of all examples, read at epoch 0: float32 array (examples, classes)."""
-    return _forward(with_matrix_products(model), batch_size)(examples)
+    return _forward(with_fast_gradients(model), batch_size)(examples)
 
 
 def _optimizer(model: keras.Model, settings: Settings, steps: int) -> keras.Optimizer:

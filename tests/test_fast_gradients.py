@@ -1,0 +1,47 @@
+"""Layers that are faster to differentiate are the same layers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stages.parts.fast_gradients import with_fast_gradients
+
+
+def network(height, width, kernel_size, strides=1, padding="same"):
+    maps = keras.Input((height, width, 6))
+    x = keras.layers.Conv2D(8, 1, activation="relu6", name="pointwise")(maps)
+    x = keras.layers.DepthwiseConv2D(kernel_size, strides, padding, name="depthwise")(x)
+    model = keras.Model(maps, x)
+    draw = np.random.default_rng(0)
+    model.set_weights([draw.normal(size=weight.shape).astype(np.float32) for weight in model.get_weights()])
+    return model
+
+
+def outputs_and_gradients(model, maps):
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        outputs = model(maps)
+        loss = tf.reduce_sum(tf.sin(outputs))
+    return outputs, *tape.gradient(loss, [maps, *model.trainable_variables])
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (3, 5), (4, 4), (7, 7)])
+@pytest.mark.parametrize("kernel_size", [2, 3, 4, 5, 7])
+def test_outputs_and_gradients_are_those_of_keras(height, width, kernel_size):
+    model = network(height, width, kernel_size)
+    maps = tf.constant(np.random.default_rng(1).normal(size=(3, height, width, 6)).astype(np.float32))
+    expected = outputs_and_gradients(model, maps)
+    for value, reference in zip(outputs_and_gradients(with_fast_gradients(model), maps), expected, strict=True):
+        np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "strides", "padding", "changed"),
+    [(4, 1, "same", True), (4, 2, "same", False), (4, 1, "valid", False), (7, 1, "same", False)],
+)
+def test_only_small_depthwise_convolutions_of_stride_one_are_changed(size, strides, padding, changed):
+    model = network(size, size, 3, strides, padding)
+    twin = with_fast_gradients(model)
+    assert (type(twin.get_layer("depthwise")) is not keras.layers.DepthwiseConv2D) == changed
+    assert type(twin.get_layer("pointwise")) is not keras.layers.Conv2D
