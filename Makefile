@@ -15,10 +15,10 @@ repro: $(INSTALLED) ## run the pipeline: dvc repro
 
 test: $(INSTALLED) ## check the style and run the tests
 	ruff check .
-	pytest -n auto --dist loadgroup
+	pytest -n auto
 
 test-all: $(INSTALLED) ## run the slow tests too
-	pytest -n auto --dist loadgroup -m ''
+	pytest -n auto -m ''
 
 setup: $(INSTALLED) ## make the environment .venv with the pinned versions
 

@@ -11,8 +11,6 @@ import pytest
 import yaml
 from clones import ROOT, SMALL, ran
 
-pytestmark = pytest.mark.xdist_group("experiments")
-
 PATIENCE_SECONDS = 600
 
 

@@ -14,8 +14,6 @@ from clones import ROOT, Clone, ran
 
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
-pytestmark = pytest.mark.xdist_group("repro")
-
 
 def packed(folder, archive):
     with tarfile.open(archive, "w:gz") as tar:
