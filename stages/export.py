@@ -53,12 +53,7 @@ def main() -> None:
     write_json(DESCRIPTION, {"labels": names, "image_size": described["image_size"], "resize": described["resize"]})
     write_json(
         METRICS / "export.json",
-        {
-            "exported": model,
-            "image_size": described["image_size"],
-            "cut": described["cut"]["after"],
-            "validation_accuracy": {"head": head_figures["accuracy"], "fine_tuned": fine_tuned_figures["accuracy"]},
-        },
+        {"exported": model, "image_size": described["image_size"], "cut": described["cut"]["after"]},
     )
     print(
         f"{model} exported; on validation the head alone has {head_figures['accuracy']:.4f}, "

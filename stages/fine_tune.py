@@ -59,11 +59,15 @@ def settings_of(parameters: params.Parameters) -> training.Settings:
     )
 
 
+def flip_of(parameters: params.Parameters) -> str:
+    """Return which way views are mirrored: none, horizontal, vertical or both."""
+    return catalog.flip(parameters.dataset, parameters.augment.flip)
+
+
 def activations_of(parameters: params.Parameters, store: Store) -> Activations:
     """Return the activations at the cut, of the images and of the views that `augment` describes."""
     backbone = read_json(BACKBONE / "backbone.json")
-    flip = catalog.flip(parameters.dataset, parameters.augment.flip)
-    augmentation = parameters.augment.model_dump(exclude={"views"}) | {"flip": flip}
+    augmentation = parameters.augment.model_dump(exclude={"views"}) | {"flip": flip_of(parameters)}
     pixels = Pixels(backbone["image_size"], backbone["resize"], augmentation)
     return Activations(Network(BACKBONE / "trunk.tflite"), ("map",), pixels, store)
 
@@ -88,13 +92,15 @@ def main() -> None:
         validation = examples(activations, images["validation"], labels["validation"], 0)
         with tqdm(total=parameters.fine_tune.epochs, desc="epochs", unit="", leave=False) as bar:
             history = training.train(model, train, validation, settings_of(parameters), lambda row: bar.update())
-        probabilities = heads.probabilities(training.logits(model, validation))
-    figures = scores.summary(probabilities, labels["validation"])
+        logits = training.logits(model, validation)
+    temperature = heads.fit_temperature(logits, labels["validation"])
+    graft.set_temperature(model, temperature)
+    figures = scores.choice(heads.probabilities(logits / temperature), labels["validation"])
     with replacing(FINE_TUNED) as path:
         model.save_weights(path)
     write_rows(HISTORY, HISTORY_COLUMNS, history)
-    write_json(METRICS, {"fine_tuned_validation": figures})
-    print(f"fine-tuned: {figures['accuracy']:.4f} of {figures['images']} validation images")
+    write_json(METRICS, {"fine_tuned_validation": figures, "flip": flip_of(parameters)})
+    print(f"fine-tuned: {figures['accuracy']:.4f} of {len(logits)} validation images, temperature {temperature:.2f}")
 
 
 if __name__ == "__main__":

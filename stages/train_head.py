@@ -31,15 +31,15 @@ def main() -> None:
     parts = np.array([row["split"] for row in rows])
     features = np.load(FEATURES, mmap_mode="r")
     train = parts == "train"
+    validation, test = parts == "validation", parts == "test"
     head = trained(features[train], labels[train], len(names), parameters.head, parameters.seed)
+    head = head.at_temperature(heads.fit_temperature(head.logits(features[validation]), labels[validation]))
     with replacing(HEAD) as path:
         np.savez(path, kernel=head.kernel, bias=head.bias)
-    figures = {
-        key: scores.summary(heads.probabilities(head.logits(features[parts == part])), labels[parts == part])
-        for key, part in (("head", "test"), ("head_validation", "validation"))
-    }
-    write_json(METRICS, figures)
-    print(f"head alone: {figures['head']['accuracy']:.4f} of {figures['head']['images']} test images")
+    figures = scores.summary(heads.probabilities(head.logits(features[test])), labels[test])
+    choice = scores.choice(heads.probabilities(head.logits(features[validation])), labels[validation])
+    write_json(METRICS, {"head": figures, "head_validation": choice})
+    print(f"head alone: {figures['accuracy']:.4f} of {figures['images']} test images")
 
 
 if __name__ == "__main__":

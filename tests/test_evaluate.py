@@ -136,7 +136,8 @@ def test_the_head_is_judged_on_both_parts_under_names_of_its_own(features):
     found = read("head.json")
     assert list(found) == ["head", "head_validation"]
     assert (found["head"]["images"], found["head"]["accuracy"]) == (9, 1.0)
-    assert found["head_validation"]["images"] == 9
+    assert found["head_validation"]["accuracy"] == 1.0
+    assert found["head_validation"]["loss"] < 0.1
 
 
 def test_the_head_is_saved_as_kernel_and_bias(features):
@@ -152,14 +153,32 @@ def test_the_head_has_the_same_bytes_each_time(features):
     assert Path("models/head.npz").read_bytes() == first
 
 
-def test_the_head_never_sees_test_or_validation(features, data):
-    train_head.main()
-    first = Path("models/head.npz").read_bytes()
+def saved_head():
+    with np.load("models/head.npz") as head:
+        return np.vstack([head["kernel"], head["bias"]])
+
+
+def changed(part, data):
     rows = np.load("data/features/features.npy")
-    rows[[row["split"] != "train" for row in data]] = 1e3
+    rows[[row["split"] == part for row in data]] *= 3
     np.save("data/features/features.npy", rows)
+
+
+def test_the_head_never_sees_the_test_part(features, data):
     train_head.main()
-    assert Path("models/head.npz").read_bytes() == first
+    first = saved_head()
+    changed("test", data)
+    train_head.main()
+    np.testing.assert_array_equal(saved_head(), first)
+
+
+def test_of_the_validation_part_the_head_takes_its_temperature_alone(features, data):
+    train_head.main()
+    first = saved_head()
+    changed("validation", data)
+    train_head.main()
+    second = saved_head()
+    np.testing.assert_allclose(second / np.abs(second).max(), first / np.abs(first).max(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_strength_of_the_penalty_can_be_given(features, project, capsys):

@@ -117,3 +117,16 @@ def test_a_class_with_a_single_image_leaves_the_default_strength():
     features, labels = clusters(3)
     keep = np.flatnonzero(labels != 2).tolist() + np.flatnonzero(labels == 2)[:1].tolist()
     assert heads.choose_strength(features[keep], labels[keep], 3, seed=0) == heads.DEFAULT_STRENGTH
+
+
+def test_the_temperature_makes_an_overconfident_classifier_as_sure_as_it_is_right():
+    labels = np.array([0, 0, 0, 1] * 25)
+    logits = np.tile([[8.0, 0.0]], (100, 1))  # sure of class 0, which is right three times in four
+    temperature = heads.fit_temperature(logits, labels)
+    assert heads.probabilities(logits / temperature)[0, 0] == pytest.approx(0.75, abs=1e-3)
+
+
+def test_a_head_at_a_temperature_gives_its_logits_divided_by_it():
+    head = heads.LinearHead(np.array([[1, 2], [3, 4]], np.float32), np.array([1, -1], np.float32))
+    features = np.array([[1, 0], [2, 5]], np.float32)
+    np.testing.assert_allclose(head.at_temperature(4.0).logits(features), head.logits(features) / 4)

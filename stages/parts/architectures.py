@@ -58,9 +58,7 @@ def _keras_published(record: Backbone, image_size: int, include_top: bool = Fals
         if "URL fetch failure" not in str(error):
             raise
         remedy = "connect to the network, or give a local file as `weights`"
-        raise GraftError(
-            f"backbone: the weights of {record.name} could not be fetched ({error}); {remedy}"
-        ) from error
+        raise GraftError(f"backbone: the weights of {record.name} could not be fetched ({error}); {remedy}") from error
 
 
 def _efficientnet(record: Backbone, image_size: int) -> keras.Model:

@@ -59,9 +59,7 @@ def build(name: str, image_size: int, weights: str) -> keras.Model:
 
     record = get(name)
     if image_size < record.minimum_size:
-        raise GraftError(
-            f"image_size: {image_size} is too small for {name}; the least is {record.minimum_size}"
-        )
+        raise GraftError(f"image_size: {image_size} is too small for {name}; the least is {record.minimum_size}")
     if weights == "imagenet":
         _require_published(record)
         return family_of(record).published(record, image_size)
@@ -132,6 +130,4 @@ def imagenet_names() -> list[str]:
 
 def _require_published(record: Backbone) -> None:
     if not record.published:
-        raise GraftError(
-            f"backbone: {record.name} has no ImageNet weights; set `weights: none`, or choose another"
-        )
+        raise GraftError(f"backbone: {record.name} has no ImageNet weights; set `weights: none`, or choose another")

@@ -150,9 +150,7 @@ def _read_storage(file: BinaryIO, storage: _Storage) -> np.ndarray:
 def _view(values: np.ndarray, tensor: _Tensor) -> np.ndarray:
     if len(tensor.shape) != len(tensor.strides) or min(tensor.shape + tensor.strides + (tensor.offset,)) < 0:
         raise ValueError("a tensor has an impossible shape")
-    last = tensor.offset + sum(
-        (size - 1) * step for size, step in zip(tensor.shape, tensor.strides, strict=True)
-    )
+    last = tensor.offset + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.strides, strict=True))
     if 0 not in tensor.shape and last >= len(values):
         raise ValueError("a tensor reaches beyond its storage")
     byte_strides = [step * values.itemsize for step in tensor.strides]

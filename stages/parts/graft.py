@@ -62,6 +62,12 @@ def trainable(backbone: Backbone, head: LinearHead) -> keras.Model:
     return fold_batch_norms(model)
 
 
+def set_temperature(model: keras.Model, temperature: float) -> None:
+    """Make a network of `grafted` give its logits divided by `temperature`, above 0, by scaling its head."""
+    head = model.get_layer(HEAD_LAYER)
+    head.set_weights([weight / np.float32(temperature) for weight in head.get_weights()])
+
+
 def classifier(backbone: Backbone, upper: keras.Model) -> bytes:
     """Compile the whole classifier: one uint8 RGB image (1, size, size, 3) to float32 probabilities (1, classes).
 

@@ -4,13 +4,16 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from scipy.optimize import minimize_scalar
 from threadpoolctl import threadpool_limits
 
 from stages.parts.scores import cross_entropy
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 # Inverse strengths of the L2 penalty that cross-validation chooses from, on standardised features.
 STRENGTHS = tuple(10.0 ** np.arange(-5, 1.1, 0.5))
@@ -39,11 +42,32 @@ class LinearHead:
         """Return float32 array (images, classes) for features (images, features)."""
         return features @ self.kernel + self.bias
 
+    def at_temperature(self, temperature: float) -> "LinearHead":
+        """Return the head whose logits are these divided by `temperature`, above 0."""
+        return LinearHead(self.kernel / np.float32(temperature), self.bias / np.float32(temperature))
+
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Return the softmax of each row, float64 array of the same shape."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the temperature, from 1/20 to 20, by which to divide logits so that their probabilities are calibrated.
+
+    It has the lowest cross-entropy (Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599).
+
+    Parameters
+    ----------
+    logits : float array (images, classes), of images that the classifier was not trained on.
+    labels : int array (images,).
+    """
+    bound = np.log(20)
+    found = minimize_scalar(
+        lambda log: cross_entropy(probabilities(logits / np.exp(log)), labels), bounds=(-bound, bound), method="bounded"
+    )
+    return float(np.exp(found.x))
 
 
 def fit_linear(features: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> LinearHead:
@@ -72,6 +96,8 @@ def choose_strength(features: np.ndarray, labels: np.ndarray, classes: int, seed
     features, labels, classes : as for `fit_linear`.
     seed : of the folds.
     """
+    from sklearn.model_selection import StratifiedKFold
+
     folds = min(FOLDS, int(np.bincount(labels, minlength=classes).min()))
     if folds < 2:
         return DEFAULT_STRENGTH
@@ -98,6 +124,9 @@ def _fitted_path(
     # A feature that changes by rounding alone says nothing: divided by so little, it would drown the others.
     scale[scale <= ROUNDING * np.abs(mean)] = 1
     standardised /= scale
+    # Imported where it is needed: fine_tune and export only use heads that are fitted.
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(max_iter=MAX_ITERATIONS, tol=TOLERANCE, warm_start=True)
     for strength in strengths:
         # One BLAS thread: with more, small matrices are slower, and the last bits depend on how many.
@@ -106,7 +135,7 @@ def _fitted_path(
         yield _folded(model, mean, scale)
 
 
-def _folded(model: LogisticRegression, mean: np.ndarray, scale: np.ndarray) -> LinearHead:
+def _folded(model: "LogisticRegression", mean: np.ndarray, scale: np.ndarray) -> LinearHead:
     kernel, bias = model.coef_.T / scale[:, np.newaxis], model.intercept_
     if kernel.shape[1] == 1:
         # Of two classes scikit-learn fits the second's logit only.

@@ -157,7 +157,10 @@ class RecordFile:
         self._checksum_start = zlib.crc32(namespace.encode("ascii"))
         with _translated(self.path):
             self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_SECONDS,
+                f"{path.absolute().as_uri()}?mode=rw",
+                uri=True,
+                isolation_level=None,
+                timeout=BUSY_SECONDS,
                 check_same_thread=False,
             )
         # Bytes that are no UTF-8 must reach the checks below, not stop the read.
@@ -201,9 +204,7 @@ class RecordFile:
         """Close the file; the last process to do so folds SQLite's write-ahead log into it."""
         self._connection.close()
 
-    def arrays(
-        self, keys: Iterable[bytes], used_before: float
-    ) -> Iterator[tuple[bytes, np.ndarray | None, bool]]:
+    def arrays(self, keys: Iterable[bytes], used_before: float) -> Iterator[tuple[bytes, np.ndarray | None, bool]]:
         """Yield key, array (None if broken) and whether its last use lies before `used_before`."""
         for key, record, stale in self._look_up("records.key, data, used < ?", keys, used_before):
             yield key, unpack(record, self._start(key)), stale

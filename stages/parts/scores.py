@@ -63,6 +63,18 @@ def default_k(classes: int) -> int:
     return 5 if classes > 5 else min(2, classes - 1)
 
 
+def choice(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return the two figures that models are chosen by: accuracy, and the loss that decides between equals.
+
+    Parameters
+    ----------
+    probabilities : float array (images, classes), rows sum to 1.
+    labels : int array (images,), the class of each.
+    """
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    return {"accuracy": accuracy, "loss": cross_entropy(probabilities, labels)}
+
+
 def summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, object]:
     """Return all figures of a classifier on a set of images.
 

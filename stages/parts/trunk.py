@@ -87,9 +87,7 @@ def resolve_layer(model: keras.Model, from_layer: str | int | float) -> int:
             raise GraftError(f"from_layer: {from_layer} is no fraction; give a name, an index, or 0.0 to 1.0")
         return round(from_layer * count)
     if not -count <= from_layer <= count:
-        raise GraftError(
-            f"from_layer: {model.name} has no layer {from_layer}; its layers are 0 to {count - 1}"
-        )
+        raise GraftError(f"from_layer: {model.name} has no layer {from_layer}; its layers are 0 to {count - 1}")
     return from_layer % count if from_layer < 0 else from_layer
 
 

@@ -27,9 +27,7 @@ def draw_weights(model: keras.Model) -> None:
             if kernel is not None:
                 depthwise = name == "depthwise_kernel" or type(layer).__name__ == "DepthwiseConv2D"
                 fan_in = np.prod(kernel.shape[:2] if depthwise else kernel.shape[:-1])
-                kernel.assign(
-                    generator.standard_normal(kernel.shape, np.float32) * np.float32((2 / fan_in) ** 0.5)
-                )
+                kernel.assign(generator.standard_normal(kernel.shape, np.float32) * np.float32((2 / fan_in) ** 0.5))
 
 
 def load_weights(model: keras.Model, path: str | Path) -> None:
@@ -41,9 +39,7 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
         If there is no such file, or it holds the weights of another network or only some of this one's.
     """
     if not Path(path).is_file():
-        raise GraftError(
-            f"weights: {path} is no file; give imagenet, none, or a Keras .h5 or .weights.h5 file"
-        )
+        raise GraftError(f"weights: {path} is no file; give imagenet, none, or a Keras .h5 or .weights.h5 file")
     # Keras leaves a weight that the file lacks as it was, with a warning at most.
     for weight in model.weights:
         weight.assign(np.full(weight.shape, np.nan, np.float32))
@@ -54,9 +50,7 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
         _require_finite(model)
     except (KeyError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise GraftError(
-            f"weights: {path} does not hold the weights of {model.name} without top ({reason})"
-        ) from error
+        raise GraftError(f"weights: {path} does not hold the weights of {model.name} without top ({reason})") from error
 
 
 def _require_finite(model: keras.Model) -> None:
