@@ -13,6 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.prefix, "bin")
+STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
 OUTPUTS = ("data", "models", "metrics")
 # A proxy that nobody answers at: whatever wants the network fails at once.
 NO_NETWORK = "http://127.0.0.1:9"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clones import ROOT, SMALL, ran
+from clones import ROOT, SMALL, STAGES, ran
 
 PATIENCE_SECONDS = 600
 
@@ -138,9 +138,11 @@ def test_the_workflow_of_continuous_integration_reproduces_the_results_to_the_by
         settings = {name: filled_in(value) for name, value in step.get("env", {}).items()}
         printed[step["name"]] = visitor.run("bash", "-e", "-c", filled_in(step["run"]), **variables, **settings)
     assert " passed" in printed["Tests"]
-    assert len(ran(printed["Pipeline"])) == 9
+    # Not evaluate: git brought all its outputs, and the classifier came out with the MD5 that dvc.lock has.
+    assert ran(printed["Pipeline"]) == STAGES[:-1]
     assert "at origin/main" in printed["Gate"]
     assert asked.read_text().split()[:3] == ["pr", "comment", "7"]
     assert figures(Path(f"{asked}.body").read_text())["metrics/export.json", "exported"] == ["fine_tuned", "head"]
+    assert ran(visitor.dvc("repro", "--single-item", "--force", "evaluate")) == ["evaluate"]
     # dvc.lock has the MD5 of every output, and metrics/ is in git: another clone had written the same.
     assert visitor.git("status", "--porcelain", "--untracked-files=no") == ""

@@ -10,9 +10,7 @@ import threading
 
 import pytest
 import yaml
-from clones import ROOT, Clone, ran
-
-STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+from clones import STAGES, Clone, ran
 
 
 def packed(folder, archive):
