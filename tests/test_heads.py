@@ -123,7 +123,14 @@ def test_the_temperature_makes_an_overconfident_classifier_as_sure_as_it_is_righ
     labels = np.array([0, 0, 0, 1] * 25)
     logits = np.tile([[8.0, 0.0]], (100, 1))  # sure of class 0, which is right three times in four
     temperature = heads.fit_temperature(logits, labels)
-    assert heads.probabilities(logits / temperature)[0, 0] == pytest.approx(0.75, abs=1e-3)
+    assert heads.probabilities(logits / temperature)[0, 0] == pytest.approx(0.75, abs=0.01)
+
+
+def test_a_few_images_that_are_all_right_do_not_make_it_certain():
+    labels = np.array([0, 1] * 5)
+    logits = np.where(np.eye(2)[labels], 1.0, -1.0)
+    temperature = heads.fit_temperature(logits, labels)
+    assert 0.9 < heads.probabilities(logits / temperature).max() < 0.99
 
 
 def test_a_head_at_a_temperature_gives_its_logits_divided_by_it():

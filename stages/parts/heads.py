@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from threadpoolctl import threadpool_limits
 
-from stages.parts.scores import cross_entropy
+from stages.parts.scores import PROBABILITY_FLOOR, cross_entropy
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -56,18 +56,24 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the temperature, from 1/20 to 20, by which to divide logits so that their probabilities are calibrated.
 
-    It has the lowest cross-entropy (Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599).
+    It has the lowest cross-entropy (Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599),
+    with one label in n + 1 spread over all classes: else a few images, all of them right, would make it as sure as the
+    bounds allow (Platt 1999, "Probabilistic Outputs for Support Vector Machines", section 2.2, has the like).
 
     Parameters
     ----------
     logits : float array (images, classes), of images that the classifier was not trained on.
     labels : int array (images,).
     """
+    doubt = 1 / (len(labels) + 1)
+
+    def loss(log_temperature: float) -> float:
+        shares = probabilities(logits / np.exp(log_temperature))
+        spread = -np.log(np.maximum(shares, PROBABILITY_FLOOR)).mean()
+        return (1 - doubt) * cross_entropy(shares, labels) + doubt * float(spread)
+
     bound = np.log(20)
-    found = minimize_scalar(
-        lambda log: cross_entropy(probabilities(logits / np.exp(log)), labels), bounds=(-bound, bound), method="bounded"
-    )
-    return float(np.exp(found.x))
+    return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))
 
 
 def fit_linear(features: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> LinearHead:
