@@ -137,3 +137,11 @@ def test_a_head_at_a_temperature_gives_its_logits_divided_by_it():
     head = heads.LinearHead(np.array([[1, 2], [3, 4]], np.float32), np.array([1, -1], np.float32))
     features = np.array([[1, 0], [2, 5]], np.float32)
     np.testing.assert_allclose(head.at_temperature(4.0).logits(features), head.logits(features) / 4)
+
+
+def test_cross_validation_gives_the_same_bits_each_time():
+    draw = np.random.default_rng(0)
+    features = draw.normal(size=(400, 300)).astype(np.float32)
+    labels = (features[:, :4] + draw.normal(size=(400, 4))).argmax(axis=1)
+    losses = {heads.held_out_losses(features, labels, 4, 0).tobytes() for _ in range(5)}
+    assert len(losses) == 1

@@ -89,28 +89,48 @@ def fit_linear(features: np.ndarray, labels: np.ndarray, classes: int, strength:
     classes : how many there are, from 2.
     strength : inverse strength of the L2 penalty, above 0 (`C` of scikit-learn).
     """
-    return next(_fitted_path(features, labels, classes, [strength]))
+    with one_blas_thread():
+        return next(_fitted_path(features, labels, classes, [strength]))
 
 
 def choose_strength(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> float:
     """Return the strength of `STRENGTHS` with the lowest cross-entropy on held-out folds of the given images.
 
-    A class with fewer images than `FOLDS` makes the folds fewer; one with a single image leaves the default.
+    A class with a single image, which cannot be held out, leaves the default.
 
     Parameters
     ----------
     features, labels, classes : as for `fit_linear`.
     seed : of the folds.
     """
+    if np.bincount(labels, minlength=classes).min() < 2:
+        return DEFAULT_STRENGTH
+    return float(STRENGTHS[int(held_out_losses(features, labels, classes, seed).argmin())])
+
+
+def held_out_losses(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> np.ndarray:
+    """Return the cross-entropy of each of `STRENGTHS`, in nats, float64 array, as the mean over held-out folds.
+
+    A class with fewer images than `FOLDS` makes the folds fewer.
+
+    Parameters
+    ----------
+    features, labels, classes : as for `fit_linear`; each class has two images or more.
+    seed : of the folds.
+    """
     from sklearn.model_selection import StratifiedKFold
 
     folds = min(FOLDS, int(np.bincount(labels, minlength=classes).min()))
-    if folds < 2:
-        return DEFAULT_STRENGTH
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, labels)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    # The limit is the process's: set in each thread, one would lift it for the others.
+    with one_blas_thread(), ThreadPoolExecutor(os.cpu_count()) as threads:
         losses = threads.map(lambda part: _held_out_losses(features, labels, classes, *part), parts)
-        return float(STRENGTHS[int(np.mean(list(losses), axis=0).argmin())])
+        return np.mean(list(losses), axis=0)
+
+
+def one_blas_thread() -> threadpool_limits:
+    """Return a context with one BLAS thread: more are slower on small matrices, and change the last bits."""
+    return threadpool_limits(1, "blas")
 
 
 def _held_out_losses(
@@ -135,9 +155,7 @@ def _fitted_path(
 
     model = LogisticRegression(max_iter=MAX_ITERATIONS, tol=TOLERANCE, warm_start=True)
     for strength in strengths:
-        # One BLAS thread: with more, small matrices are slower, and the last bits depend on how many.
-        with threadpool_limits(1, "blas"):
-            model.set_params(C=strength).fit(standardised, labels)
+        model.set_params(C=strength).fit(standardised, labels)
         yield _folded(model, mean, scale)
 
 
