@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +55,16 @@ def parsed_arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    arguments = parsed_arguments()
+    try:
+        return print_predictions(parsed_arguments())
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough; Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def print_predictions(arguments: argparse.Namespace) -> int:
+    """Print the classes of each image; return the exit status, 1 if an image was unreadable."""
     # A path that does not exist is found before anything is classified.
     paths = list(image_files(arguments.paths))
     classifier = Classifier(NETWORK, DESCRIPTION)

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from stages.parts import images
 from stages.parts.errors import GraftError
 from stages.parts.files import write_json
 
+ROOT = Path(__file__).resolve().parents[1]
 LABELS = ["blue", "green", "red"]
 
 
@@ -155,3 +158,12 @@ def test_without_a_model_the_command_ends_with_one_line(project, image_folder, r
 def test_the_command_imports_neither_tensorflow_nor_scikit_learn(run_python):
     script = "import sys, stages.predict; sys.exit(not {'tensorflow', 'keras', 'sklearn'}.isdisjoint(sys.modules))"
     assert run_python("-c", script).returncode == 0
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault(model, tmp_path, write_image_folder):
+    photos = write_image_folder(tmp_path / "many", count=400)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = f"'{sys.executable}' -m stages.predict '{photos}' | head -n 1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=True)
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stderr == ""
