@@ -5,14 +5,14 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from stages.parts import archives, embedded, folders, params
+from stages.parts import archives, embedded, folders, layouts, params
 from stages.parts.catalog import Entry
 from stages.parts.errors import GraftError, run
-from stages.parts.files import write_json, write_rows
+from stages.parts.files import sha256_of, write_json, write_rows
 from stages.parts.threads import in_order
 
 SOURCE = Path("data/source")
@@ -29,16 +29,25 @@ def unpacked(source: Path, sha256: str | None, folder: Path) -> Path:
         archive = source.resolve()
         if sha256:
             archives.check_sha256(archive, sha256)
-    else:
-        entry = Entry.model_validate(json.loads(source.read_text(encoding="utf-8")))
-        if entry.embedded:
-            embedded.write(entry.embedded, folder)
-            return folder
-        # Beside the repository's other caches: an experiment in a temporary clone finds it there too.
-        cache = Path(os.environ.get("DVC_ROOT", "."), ".cache/downloads")
-        archive = archives.fetch(entry.url, entry.sha256, cache)
+        archives.unpack(archive, folder)
+        return folder
+    entry = Entry.model_validate(json.loads(source.read_text(encoding="utf-8")))
+    if entry.embedded:
+        embedded.write(entry.embedded, folder)
+        return folder
+    return fetched(entry, folder)
+
+
+def fetched(entry: Entry, folder: Path) -> Path:
+    """Return the folder with the images of a catalog entry or an address: `folder`, or one beside it."""
+    # Beside the repository's other caches: an experiment in a temporary clone finds it there too.
+    cache = Path(os.environ.get("DVC_ROOT", "."), ".cache/downloads")
+    archive = archives.fetch(entry.url, entry.sha256, cache)
+    if not entry.sha256:
+        print(f"{entry.url}: no checksum is published; dataset_sha256: {sha256_of(archive)} would insist on this file")
+    files = {PurePosixPath(file.url).name: archives.fetch(file.url, file.sha256, cache) for file in entry.files or ()}
     archives.unpack(archive, folder)
-    return folder
+    return layouts.arranged(entry, folder, folder.with_name("arranged"), files)
 
 
 def examined(folder: Path, found: list[folders.Found]) -> list[folders.Image]:

@@ -10,6 +10,7 @@ from stages.parts import figures, scores
 from stages.parts.classifier import Classifier
 from stages.parts.errors import run
 from stages.parts.files import read_rows, write_json, write_rows
+from stages.parts.lettering import lettered
 
 SPLIT = Path("data/split.csv")
 RAW = Path("data/raw")
@@ -27,6 +28,20 @@ def prediction_rows(
         yield {"path": row["path"], "actual": row["label"], "predicted": names[int(shares.argmax())], **columns}
 
 
+def draw(rows: list[dict[str, str]], probabilities: np.ndarray, matrix: np.ndarray, classifier: Classifier) -> None:
+    """Draw metrics/plots: the confusion matrix, the mistakes, and some predictions."""
+    paths = [RAW / row["path"] for row in rows]
+    labels = np.array([classifier.labels.index(row["label"]) for row in rows])
+    # Which images are shown is decided by their bytes, not by what was predicted of them.
+    some = sorted(range(len(rows)), key=lambda row: rows[row]["sha256"])[: figures.SHOWN]
+    with lettered(classifier.names, classifier.labels) as names:
+        figures.confusion(METRICS / "plots/confusion.png", matrix, names)
+        figures.misclassified(METRICS / "plots/misclassified.png", paths, labels, probabilities, names)
+        figures.predictions(
+            METRICS / "plots/predictions.png", [paths[row] for row in some], labels[some], probabilities[some], names
+        )
+
+
 def main() -> None:
     classifier = Classifier(NETWORK, DESCRIPTION)
     names = classifier.labels
@@ -39,10 +54,7 @@ def main() -> None:
     columns = ["path", "actual", "predicted", *(f"p_{name}" for name in names)]
     write_rows(METRICS / "predictions.csv", columns, prediction_rows(rows, probabilities, names))
     write_json(METRICS / "confusion_matrix.json", {"labels": names, "matrix": matrix.tolist()})
-    figures.confusion(METRICS / "plots/confusion.png", matrix, names)
-    figures.misclassified(
-        METRICS / "plots/misclassified.png", [RAW / row["path"] for row in rows], labels, probabilities, names
-    )
+    draw(rows, probabilities, matrix, classifier)
     write_json(METRICS / "accuracy.json", summary)
     low, high = summary["accuracy_low"], summary["accuracy_high"]
     print(f"accuracy {summary['accuracy']:.4f} ({low:.4f} to {high:.4f}) on {summary['images']} test images")

@@ -1,9 +1,11 @@
 """Stage export: the classifier as one file, from an image's pixels to probabilities, and the names of its classes."""
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from stages.parts import params
-from stages.parts.errors import run
+from stages.parts.errors import nearest, run
 from stages.parts.files import read_json, read_rows, replacing, write_json
 from stages.parts.native_output import hidden
 
@@ -35,6 +37,15 @@ def chosen(setting: str, head: dict[str, float], fine_tuned: dict[str, float]) -
     return "fine_tuned" if better else "head"
 
 
+def display_names(setting: Mapping[str, str] | None, labels: list[str]) -> dict[str, str]:
+    """Return what the classes are to be called, by label; of a name for a class that there is not, a line tells."""
+    setting = setting or {}
+    for label in setting:
+        if label not in labels:
+            print(f"warning: display_names: no class is called {label!r}; {nearest(label, labels)}", file=sys.stderr)
+    return {label: setting[label] for label in labels if label in setting}
+
+
 def main() -> None:
     parameters = params.load()
     head_figures = read_json(METRICS / "head.json")["head_validation"]
@@ -50,7 +61,9 @@ def main() -> None:
         path.write_bytes(graft.classifier(backbone, upper))
     described = read_json(BACKBONE / "backbone.json")
     names = sorted({row["label"] for row in read_rows(SPLIT)})
-    write_json(DESCRIPTION, {"labels": names, "image_size": described["image_size"], "resize": described["resize"]})
+    description = {"labels": names, "image_size": described["image_size"], "resize": described["resize"]}
+    called = display_names(parameters.display_names, names)
+    write_json(DESCRIPTION, description | ({"display_names": called} if called else {}))
     write_json(
         METRICS / "export.json",
         {"exported": model, "image_size": described["image_size"], "cut": described["cut"]["after"]},

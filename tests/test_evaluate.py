@@ -94,7 +94,7 @@ def test_the_files_agree_with_each_other(data):
 
 def test_the_pictures_are_written(data):
     evaluate.main()
-    for name in ("confusion.png", "misclassified.png"):
+    for name in ("confusion.png", "misclassified.png", "predictions.png"):
         with Image.open(METRICS / "plots" / name) as picture:
             picture.verify()
 
@@ -105,7 +105,29 @@ def test_the_same_model_gives_the_same_bytes(data):
     first = {path: path.read_bytes() for path in METRICS.rglob("*.*")}
     evaluate.main()
     assert {path: path.read_bytes() for path in METRICS.rglob("*.*")} == first
-    assert len(first) == 5
+    assert len(first) == 6
+
+
+def test_which_predictions_are_drawn_is_decided_by_the_images_alone(data, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(evaluate.figures, "SHOWN", 4)
+    monkeypatch.setattr(evaluate.figures, "predictions", lambda path, paths, *_: drawn.append([p.name for p in paths]))
+    evaluate.main()
+    swap_labels(data)
+    evaluate.main()
+    tested = sorted((row["sha256"], Path(row["path"]).name) for row in data if row["split"] == "test")
+    assert drawn == [[name for _, name in tested[:4]]] * 2
+
+
+def test_figures_call_classes_by_their_display_names_and_files_by_their_labels(data, monkeypatch):
+    called = {"red": "rouge", "blue": "bleu", "green": "vert"}
+    write_json("models/labels.json", {"labels": LABELS, "display_names": called, "image_size": 16, "resize": "squash"})
+    shown = []
+    monkeypatch.setattr(evaluate.figures, "confusion", lambda path, matrix, names: shown.append(names))
+    evaluate.main()
+    assert shown == [["bleu", "vert", "rouge"]]
+    assert read("confusion_matrix.json")["labels"] == LABELS
+    assert {row["predicted"] for row in read_rows(METRICS / "predictions.csv")} == set(LABELS)
 
 
 def test_no_output_names_a_place_on_this_machine(data, project):

@@ -72,6 +72,24 @@ def test_any_number_of_mistakes_can_be_drawn(misclassified, wrong):
     assert opened(misclassified(wrong)).std() > 0
 
 
+@pytest.mark.parametrize("count", [1, 3, figures.SHOWN])
+def test_any_number_of_predictions_can_be_drawn(tmp_path, image_folder, count):
+    paths = sorted(image_folder.rglob("*.*"))[:count]
+    figures.predictions(tmp_path / "a.png", paths, np.zeros(count, int), np.tile([0.9, 0.1], (count, 1)), ["a", "b"])
+    assert opened(tmp_path / "a.png").std() > 0
+
+
+def test_a_wrong_prediction_is_red_and_a_right_one_is_not(tmp_path, draw_picture):
+    draw_picture((90, 90, 90), 1).convert("L").save(tmp_path / "grey.png")
+    for name, shares in (("right", [0.9, 0.1]), ("wrong", [0.1, 0.9])):
+        paths, labels = [tmp_path / "grey.png"], np.zeros(1, int)
+        figures.predictions(tmp_path / f"{name}.png", paths, labels, np.array([shares]), ["a", "b"])
+    reds = {name: opened(tmp_path / f"{name}.png").astype(int) for name in ("right", "wrong")}
+    red = {name: (pixels[..., 0] - pixels[..., 1]).max() for name, pixels in reds.items()}
+    assert red["wrong"] > 200
+    assert red["right"] < 10
+
+
 def test_no_more_mistakes_are_shown_than_fit(misclassified):
     assert opened(misclassified(figures.SHOWN)).shape == opened(misclassified(figures.SHOWN + 5)).shape
 

@@ -84,6 +84,11 @@ def test_a_layer_is_a_name_an_index_or_a_fraction(load, given, kind, value):
     assert layer == value
 
 
+def test_a_class_may_have_a_name_in_any_script(load):
+    assert load().display_names is None
+    assert load(display_names={"daisy": "雏菊", 5: "пять"}).display_names == {"daisy": "雏菊", "5": "пять"}
+
+
 def test_parameters_do_not_change_once_they_are_checked(load):
     with pytest.raises(ValidationError, match="frozen"):
         load().lr = 1.0
@@ -91,8 +96,8 @@ def test_parameters_do_not_change_once_they_are_checked(load):
 
 def test_an_unknown_key_is_refused_with_the_nearest_name(load):
     assert refusal(load, learning_rte=1) == (
-        "unknown key 'learning_rte'; known: augment, backbone, dataset, dataset_sha256, export, fine_tune, gate, head, "
-        "image_size, lr, pooling, resize, seed, split, strict, weights"
+        "unknown key 'learning_rte'; known: augment, backbone, dataset, dataset_sha256, display_names, export, "
+        "fine_tune, gate, head, image_size, lr, pooling, resize, seed, split, strict, weights"
     )
     assert refusal(load, datset="digits") == (
         "unknown key 'datset'; did you mean 'dataset' or 'gate' or 'dataset_sha256'?"
@@ -146,6 +151,16 @@ def test_a_missing_key_is_named(project, key, name):
         ({"split__validation": 1.0}, "split.validation is 1.0: Input should be less than 1"),
         ({"augment__zoom": float("nan")}, "augment.zoom is nan: Input should be less than 1"),
         ({"augment__rotation": 181}, "augment.rotation is 181: Input should be less than or equal to 180"),
+        ({"augment__shear": 46}, "augment.shear is 46: Input should be less than or equal to 45"),
+        ({"augment__crop": 0}, "augment.crop is 0: Input should be greater than 0"),
+        ({"augment__probability": 1.5}, "augment.probability is 1.5: Input should be less than or equal to 1"),
+        (
+            {"augment__randaugment__magnitude": 31},
+            "augment.randaugment.magnitude is 31: Input should be less than or equal to 30",
+        ),
+        ({"augment__randaugment": 2}, "augment.randaugment is 2: its keys are needed, count, magnitude"),
+        ({"display_names": "names.json"}, "display_names is 'names.json': Input should be a valid dictionary"),
+        ({"display_names": {"daisy": ""}}, "display_names is '': String should have at least 1 character"),
         ({"fine_tune__batch_size": 0}, "fine_tune.batch_size is 0: Input should be greater than or equal to 1"),
         ({"fine_tune__from_layer": True}, "fine_tune.from_layer is True: Input should be a number, not true or false"),
         ({"gate__min_accuracy": 95}, "gate.min_accuracy is 95: Input should be less than or equal to 1"),

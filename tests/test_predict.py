@@ -125,8 +125,26 @@ def test_a_folder_without_images_is_one_line(run_predict, tmp_path):
 
 
 def test_equally_probable_classes_are_listed_in_their_own_order():
-    listed = predict.ranked(np.array([0.25, 0.25, 0.5]), LABELS, 3)
+    listed = predict.ranked(np.array([0.25, 0.25, 0.5]), LABELS, LABELS, 3)
     assert [one["label"] for one in listed] == ["red", "blue", "green"]
+
+
+def test_classes_are_called_by_their_display_names(run_predict, image_folder):
+    called = {"red": "红色", "blue": "bleu"}
+    write_json("models/labels.json", {"labels": LABELS, "display_names": called, "image_size": 16, "resize": "squash"})
+    (line,) = run_predict(image_folder / "red/000.jpg")[1]
+    assert line.startswith(f"{image_folder / 'red/000.jpg'}: 红色 ")
+    (line,) = run_predict("--json", image_folder / "red/000.jpg")[1]
+    names = {one["label"]: one["name"] for one in json.loads(line)["classes"]}
+    assert names == {"red": "红色", "blue": "bleu", "green": "green"}
+
+
+@pytest.mark.parametrize("option", ["--backbone=VGG16", "--weights=own.h5"])
+def test_the_exported_model_takes_no_other_network(run_predict, image_folder, option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_predict(option, image_folder)
+    assert ended.value.code == 2
+    assert "--backbone and --weights are for --imagenet" in capsys.readouterr().err
 
 
 def test_the_pixels_are_those_of_the_one_loader(run_predict, image_folder, monkeypatch):

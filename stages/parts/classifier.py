@@ -17,12 +17,15 @@ class Classifier:
     Attributes
     ----------
     labels : the classes, in the order of the probabilities.
+    names : what they are called where people read them, in the same order.
     """
 
     def __init__(self, network: Path, description: Path):
         self._description = read_json(description)
         self._network = Network(network)
         self.labels: list[str] = self._description["labels"]
+        called = self._description.get("display_names", {})
+        self.names = [called.get(label, label) for label in self.labels]
 
     def probabilities(self, path: Path) -> np.ndarray:
         """Return the probability of each class, float32 array (classes,) that sums to 1.

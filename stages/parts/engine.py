@@ -76,7 +76,8 @@ class Activations:
         self._outputs = tuple(outputs)
         self._pixels = pixels
         self._store = store
-        settings = json.dumps([augment.VERSION, pixels.augment], sort_keys=True)
+        views = pixels.augment and augment.identity(pixels.augment)
+        settings = json.dumps([augment.VERSION, views], sort_keys=True)
         self._settings = hashlib.sha256(settings.encode()).hexdigest()
         self._namespaces = {output: self._namespace(output) for output in self._outputs}
 

@@ -61,17 +61,42 @@ def misclassified(
     probabilities : float array (images, classes).
     names : of the classes.
     """
-    predicted = probabilities.argmax(axis=1)
-    confidence = probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
-    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:SHOWN]
-    rows = max(1, -(-len(shown) // COLUMNS))
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    shown = wrong[np.argsort(-probabilities.max(axis=1)[wrong], kind="stable")][:SHOWN]
+    title = f"{len(wrong)} of {len(labels)} test images are misclassified"
+    captions = _captions(labels[shown], probabilities[shown], names)
+    _draw_images(path, title, [paths[index] for index in shown], captions, ["black"] * len(shown))
+
+
+def predictions(
+    path: Path, paths: Sequence[Path], labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
+) -> None:
+    """Draw images, each with its class, its prediction and the probability; what is wrong is red.
+
+    The parameters are those of `misclassified`.
+    """
+    wrong = probabilities.argmax(axis=1) != labels
+    title = "Some test images, drawn by their hash: class, prediction and its probability"
+    colours = np.where(wrong, "red", "black").tolist()
+    _draw_images(path, title, paths, _captions(labels, probabilities, names), colours)
+
+
+def _captions(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> list[str]:
+    return [
+        f"{names[label]}\nas {names[shares.argmax()]}, {shares.max():.0%}"
+        for label, shares in zip(labels, probabilities, strict=True)
+    ]
+
+
+def _draw_images(
+    path: Path, title: str, paths: Sequence[Path], captions: Sequence[str], colours: Sequence[str]
+) -> None:
+    rows = max(1, -(-len(paths) // COLUMNS))
     figure = Figure((2.4 * COLUMNS, 2.9 * rows + 0.5), layout="constrained")
-    figure.suptitle(f"{len(wrong)} of {len(labels)} test images are misclassified")
+    figure.suptitle(title)
     for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
         axes.axis("off")
-    for axes, index in zip(figure.axes, shown, strict=False):
-        axes.imshow(images.load(paths[index], THUMBNAIL_PIXELS, "pad"))
-        title = f"{names[labels[index]]}\nas {names[predicted[index]]}, {confidence[index]:.0%}"
-        axes.set_title(title, fontsize=9, parse_math=False)
+    for axes, image, caption, colour in zip(figure.axes, paths, captions, colours, strict=False):
+        axes.imshow(images.load(image, THUMBNAIL_PIXELS, "pad"))
+        axes.set_title(caption, fontsize=9, parse_math=False, color=colour)
     _save(figure, path)

@@ -72,6 +72,13 @@ class Head(Section):
     C: Positive | Auto
 
 
+class RandAugment(Section):
+    """How many changes RandAugment makes to a view, and how large they are."""
+
+    count: Count
+    magnitude: Annotated[float, Field(ge=0, le=30)]
+
+
 class Augment(Section):
     """What the augmented views of a training image may differ by."""
 
@@ -83,6 +90,10 @@ class Augment(Section):
     brightness: Share
     contrast: Share
     saturation: Share
+    shear: Annotated[float, Field(ge=0, le=45)]
+    crop: Annotated[float, Field(gt=0, le=1)]
+    randaugment: RandAugment
+    probability: Fraction
 
 
 class FineTune(Section):
@@ -129,12 +140,18 @@ class Parameters(Section):
     augment: Augment
     fine_tune: FineTune
     export: Export
+    display_names: dict[str, Annotated[str, Field(min_length=1)]] | None
     gate: Gate
 
     @field_validator("dataset_sha256", mode="before")
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("display_names", mode="before")
+    @classmethod
+    def _numbers_are_names_of_classes_too(cls, value: object) -> object:
+        return {str(label): name for label, name in value.items()} if isinstance(value, dict) else value
 
     @field_validator("backbone")
     @classmethod

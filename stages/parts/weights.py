@@ -30,8 +30,8 @@ def draw_weights(model: keras.Model) -> None:
                 kernel.assign(generator.standard_normal(kernel.shape, np.float32) * np.float32((2 / fan_in) ** 0.5))
 
 
-def load_weights(model: keras.Model, path: str | Path) -> None:
-    """Read a Keras `.h5` or `.weights.h5` file into a model.
+def load_weights(model: keras.Model, path: str | Path, top: str = "without") -> None:
+    """Read a Keras `.h5` or `.weights.h5` file into a model; `top` says in errors whether it is with or without top.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
         _require_finite(model)
     except (KeyError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise GraftError(f"weights: {path} does not hold the weights of {model.name} without top ({reason})") from error
+        raise GraftError(f"weights: {path} does not hold the weights of {model.name} {top} top ({reason})") from error
 
 
 def _require_finite(model: keras.Model) -> None:
