@@ -1,5 +1,6 @@
 """Experiments, branches, and the workflow of continuous integration, by the commands that people type."""
 
+import json
 import os
 import re
 import shutil
@@ -27,6 +28,17 @@ def test_an_experiment_with_another_learning_rate_runs_three_stages(finished, cl
     ratio = 1e-4 / SMALL["lr"]
     before, after = (first_learning_rate((place.path / history).read_text()) for place in (finished, clone))
     assert after / before == pytest.approx(ratio)
+
+
+def test_display_names_and_other_views_are_set_on_the_command_line_and_the_backbone_runs_no_more(clone):
+    settings = ("augment.randaugment.count=2", "augment.shear=10", 'display_names={red: "红色", green: "vert"}')
+    output = clone.dvc("exp", "run", *(part for setting in settings for part in ("-S", setting)))
+    assert ran(output) == ["resolve", "fine_tune", "export", "evaluate"]
+    description = json.loads((clone.path / "models/labels.json").read_text(encoding="utf-8"))
+    assert description["labels"] == ["blue", "green", "red"]
+    assert description["display_names"] == {"green": "vert", "red": "红色"}
+    assert (clone.path / "metrics/plots/predictions.png").exists()
+    assert "红色 " in clone.run(sys.executable, "-m", "stages.predict", clone.photos / "red")
 
 
 def experiments(clone) -> dict[str, str]:
