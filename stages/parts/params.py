@@ -108,7 +108,8 @@ class Head(Section):
         layers = len(self.widths) + 1
         if isinstance(self.dropout, list) and len(self.dropout) != layers:
             raise ValueError(
-                f"dropout has {len(self.dropout)} numbers, but there are {layers} dense layers: give {layers}"
+                f"dropout is a list of {len(self.dropout)}, but there are {layers} dense layers: "
+                f"give {layers} numbers, or one for all"
             )
         return self
 
