@@ -110,12 +110,11 @@ def fill_store(folder: Path, weights: str | None) -> None:
 
 def graft_side(folder: Path, weights: str | None, epochs: int) -> None:
     """Fine-tune from the cut, on maps from the store."""
-    from stages.parts import backbones, graft, training, trunk
-    from stages.parts.heads import LinearHead
+    from stages.parts import backbones, graft, heads, training, trunk
     from stages.parts.store import Store
 
     cut = trunk.cut(backbones.build("MobileNetV2", SIZE, weights or "none"), FROM_LAYER)
-    head = LinearHead(np.zeros((cut.top.output.shape[-1], CLASSES), np.float32), np.zeros(CLASSES, np.float32))
+    head = heads.linear(np.zeros((cut.top.output.shape[-1], CLASSES), np.float32), np.zeros(CLASSES, np.float32))
     model = graft.trainable(graft.Backbone("MobileNetV2", cut, "avg"), head)
     requests = _requests(folder)
     labels = np.arange(len(requests)) % CLASSES

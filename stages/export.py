@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.parts import params
+from stages.parts import heads, params
 from stages.parts.errors import nearest, run
 from stages.parts.files import read_json, read_rows, replacing, write_json
 from stages.parts.native_output import hidden
@@ -52,7 +52,7 @@ def main() -> None:
     fine_tuned_figures = read_json(METRICS / "fine_tune.json")["fine_tuned_validation"]
     model = chosen(parameters.export.model, head_figures, fine_tuned_figures)
     backbone = graft.frozen_backbone(BACKBONE)
-    head = graft.read_head(HEAD)
+    head = heads.read(HEAD)
     upper = graft.grafted(backbone.cut.top, backbone.pooling, head)
     if model == "fine_tuned":
         upper = graft.trainable(backbone, head)

@@ -1,9 +1,10 @@
-"""Stage extract: the frozen backbone's features of every image, one row per row of data/split.csv."""
+"""Stage extract: the frozen backbone's features of every image, one row per row of data/split.csv, and of views."""
 
 from pathlib import Path
 
 import numpy as np
 
+from stages.parts import catalog, params
 from stages.parts.engine import Activations, Pixels, Request
 from stages.parts.errors import run
 from stages.parts.files import read_json, read_rows, replacing
@@ -14,6 +15,8 @@ SPLIT = Path("data/split.csv")
 RAW = Path("data/raw")
 BACKBONE = Path("data/backbone")
 FEATURES = Path("data/features/features.npy")
+# What `head.views` asks for: of each training image the views 1 to `head.views` in a row, the images as in split.csv.
+VIEWS = Path("data/features/views.npy")
 ROWS_AT_ONCE = 256
 
 
@@ -27,15 +30,25 @@ def write_features(activations: Activations, requests: list[Request], shape: lis
 
 
 def main() -> None:
+    parameters = params.load()
     backbone = read_json(BACKBONE / "backbone.json")
-    requests = [Request(RAW / row["path"], row["sha256"]) for row in read_rows(SPLIT)]
+    rows = read_rows(SPLIT)
+    images = [Request(RAW / row["path"], row["sha256"]) for row in rows]
+    learnt = [image for image, row in zip(images, rows, strict=True) if row["split"] == "train"]
+    wanted = [image._replace(view=view) for image in learnt for view in range(1, parameters.head.views + 1)]
     network = Network(BACKBONE / "trunk.tflite", BACKBONE / "top.tflite")
-    pixels = Pixels(backbone["image_size"], backbone["resize"])
+    augmentation = catalog.augmentation(parameters.dataset, parameters.augment.model_dump(exclude={"views"}))
+    pixels = Pixels(backbone["image_size"], backbone["resize"], augmentation)
     with Store(default_folder()) as store:
+        # The maps too, which fine_tune then finds in the store.
         activations = Activations(network, ("map", "features"), pixels, store)
-        computed = activations.fill(requests)
-        write_features(activations, requests, backbone["features"], FEATURES)
-    print(f"features {backbone['features']} of {len(requests)} images, {computed} computed now")
+        computed = activations.fill(images + wanted)
+        write_features(activations, images, backbone["features"], FEATURES)
+        VIEWS.unlink(missing_ok=True)
+        if wanted:
+            write_features(activations, wanted, backbone["features"], VIEWS)
+    of_views = f" and {len(wanted)} views" if wanted else ""
+    print(f"features {backbone['features']} of {len(images)} images{of_views}, {computed} computed now")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
 """Stage fine_tune: train the top of the backbone on cached activations, starting from the head."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from stages.parts import catalog, heads, params, scores
+from stages.parts import catalog, heads, params, scores, tensorboard
 from stages.parts.engine import Activations, Pixels, Request
 from stages.parts.errors import run
 from stages.parts.files import read_json, read_rows, replacing, write_json, write_rows
 from stages.parts.native_output import hidden
 from stages.parts.network import Network
 from stages.parts.store import Store, default_folder
+from stages.parts.views import view_in_epoch
 
 with hidden():
     from stages.parts import graft, training
@@ -25,15 +25,6 @@ FINE_TUNED = Path("models/fine_tuned.weights.h5")
 METRICS = Path("metrics/fine_tune.json")
 HISTORY = Path("metrics/history.csv")
 HISTORY_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
-
-
-def view_in_epoch(sha256: str, epoch: int, views: int) -> int:
-    """Return which view of an image an epoch sees, from 0 (the image as it is) to `views`.
-
-    Every image goes through all its views in turn, each from a place of its own.
-    """
-    start = int.from_bytes(hashlib.sha256(sha256.encode()).digest()[:4], "big")
-    return (start + epoch) % (views + 1)
 
 
 def examples(activations: Activations, images: list[Request], labels: np.ndarray, views: int) -> training.Examples:
@@ -52,22 +43,25 @@ def settings_of(parameters: params.Parameters) -> training.Settings:
         learning_rate=parameters.lr,
         epochs=parameters.fine_tune.epochs,
         batch_size=parameters.fine_tune.batch_size,
-        warmup=parameters.fine_tune.warmup,
+        optimizer=parameters.fine_tune.optimizer,
+        momentum=parameters.fine_tune.momentum,
         weight_decay=parameters.fine_tune.weight_decay,
+        schedule=parameters.fine_tune.schedule,
+        warmup=parameters.fine_tune.warmup,
+        plateau_patience=parameters.fine_tune.plateau_patience,
+        patience=parameters.fine_tune.patience,
+        monitor=parameters.fine_tune.monitor,
         label_smoothing=parameters.fine_tune.label_smoothing,
+        dropout=parameters.fine_tune.dropout,
+        average=parameters.fine_tune.average,
         seed=parameters.seed,
+        log_folder=tensorboard.log_folder("fine_tune") if parameters.fine_tune.tensorboard else None,
     )
 
 
-def flip_of(parameters: params.Parameters) -> str:
-    """Return which way views are mirrored: none, horizontal, vertical or both."""
-    return catalog.flip(parameters.dataset, parameters.augment.flip)
-
-
-def activations_of(parameters: params.Parameters, store: Store) -> Activations:
-    """Return the activations at the cut, of the images and of the views that `augment` describes."""
+def activations_of(augmentation: dict[str, object], store: Store) -> Activations:
+    """Return the activations at the cut, of the images and of views that differ as `augmentation` says."""
     backbone = read_json(BACKBONE / "backbone.json")
-    augmentation = parameters.augment.model_dump(exclude={"views"}) | {"flip": flip_of(parameters)}
     pixels = Pixels(backbone["image_size"], backbone["resize"], augmentation)
     return Activations(Network(BACKBONE / "trunk.tflite"), ("map",), pixels, store)
 
@@ -81,10 +75,11 @@ def main() -> None:
         of_part = [row for row in rows if row["split"] == part]
         images[part] = [Request(RAW / row["path"], row["sha256"]) for row in of_part]
         labels[part] = np.array([names.index(row["label"]) for row in of_part])
-    model = graft.trainable(graft.frozen_backbone(BACKBONE), graft.read_head(HEAD))
+    model = graft.trainable(graft.frozen_backbone(BACKBONE), heads.read(HEAD))
     views = parameters.augment.views
+    augmentation = catalog.augmentation(parameters.dataset, parameters.augment.model_dump(exclude={"views"}))
     with Store(default_folder()) as store:
-        activations = activations_of(parameters, store)
+        activations = activations_of(augmentation, store)
         wanted = [image._replace(view=view) for image in images["train"] for view in range(views + 1)]
         computed = activations.fill(wanted + images["validation"])
         print(f"{len(wanted)} views of {len(images['train'])} images, {computed} computed now")
@@ -99,7 +94,7 @@ def main() -> None:
     with replacing(FINE_TUNED) as path:
         model.save_weights(path)
     write_rows(HISTORY, HISTORY_COLUMNS, history)
-    write_json(METRICS, {"fine_tuned_validation": figures, "flip": flip_of(parameters)})
+    write_json(METRICS, {"fine_tuned_validation": figures, "flip": augmentation["flip"]})
     print(f"fine-tuned: {figures['accuracy']:.4f} of {len(logits)} validation images, temperature {temperature:.2f}")
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from stages.parts import backbones, catalog, params
-from stages.parts.errors import GraftError, run
+from stages.parts.errors import run
 from stages.parts.files import replacing, write_json
 from stages.parts.native_output import hidden
 
@@ -23,18 +23,8 @@ def weights_of(source: Path) -> str:
 
 
 def image_size_of(parameters: params.Parameters) -> int:
-    """Return the pixels on each side that the network sees.
-
-    Raises
-    ------
-    GraftError
-        If the backbone takes no image that small.
-    """
-    backbone = backbones.get(parameters.backbone)
-    size = catalog.image_size(parameters.dataset, parameters.image_size, backbone.image_size)
-    if size < backbone.minimum_size:
-        raise GraftError(f"image_size: {size} is too small, {backbone.name} takes {backbone.minimum_size} or more")
-    return size
+    """Return the pixels on each side that the network sees."""
+    return catalog.image_size(parameters.dataset, parameters.image_size, backbones.get(parameters.backbone).image_size)
 
 
 def description(parameters: params.Parameters, size: int, cut: trunk.Cut, features: tuple[int, ...]) -> dict:

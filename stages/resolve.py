@@ -7,7 +7,7 @@ dependency. Anything else becomes a small file that says what to fetch.
 import os
 from pathlib import Path
 
-from stages.parts import catalog, params
+from stages.parts import catalog, params, registry, tensorboard
 from stages.parts.errors import GraftError, run
 from stages.parts.files import write_json
 
@@ -32,6 +32,20 @@ def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
     return path
 
 
+def check_image_size(parameters: params.Parameters) -> None:
+    """Check that the backbone takes images of that size.
+
+    Raises
+    ------
+    GraftError
+        If it takes none that small.
+    """
+    backbone = registry.get(parameters.backbone)
+    size = catalog.image_size(parameters.dataset, parameters.image_size, backbone.image_size)
+    if size < backbone.minimum_size:
+        raise GraftError(f"image_size: {size} is too small, {backbone.name} takes {backbone.minimum_size} or more")
+
+
 def link_or_write(output: Path, source: Path | dict) -> None:
     """Make `output` a link to a path, or a JSON file of a dictionary, in place of the earlier link or file.
 
@@ -52,6 +66,10 @@ def link_or_write(output: Path, source: Path | dict) -> None:
 
 def main() -> None:
     parameters = params.load()
+    check_image_size(parameters)
+    for key, wanted in (("head", parameters.head.tensorboard), ("fine_tune", parameters.fine_tune.tensorboard)):
+        if wanted:
+            tensorboard.require(f"{key}.tensorboard")
     # In temporary experiments the working folder is a clone; paths are meant from the repository itself.
     root = Path(os.environ.get("DVC_ROOT", "."))
     found = catalog.find(parameters.dataset, parameters.dataset_sha256, root)

@@ -33,12 +33,42 @@ def test_an_experiment_with_another_learning_rate_runs_three_stages(finished, cl
 def test_display_names_and_other_views_are_set_on_the_command_line_and_the_backbone_runs_no_more(clone):
     settings = ("augment.randaugment.count=2", "augment.shear=10", 'display_names={red: "红色", green: "vert"}')
     output = clone.dvc("exp", "run", *(part for setting in settings for part in ("-S", setting)))
-    assert ran(output) == ["resolve", "fine_tune", "export", "evaluate"]
+    assert ran(output) == ["resolve", "extract", "fine_tune", "export", "evaluate"]
     description = json.loads((clone.path / "models/labels.json").read_text(encoding="utf-8"))
     assert description["labels"] == ["blue", "green", "red"]
     assert description["display_names"] == {"green": "vert", "red": "红色"}
     assert (clone.path / "metrics/plots/predictions.png").exists()
     assert "红色 " in clone.run(sys.executable, "-m", "stages.predict", clone.photos / "red")
+
+
+def test_a_head_with_hidden_layers_learns_from_views_which_fine_tuning_then_finds_in_the_store(clone):
+    settings = (
+        "head.kind=mlp",
+        "head.C=auto",
+        "head.widths=[8]",
+        "head.dropout=0.2",
+        "head.views=2",
+        "augment.views=2",
+    )
+    output = clone.dvc("exp", "run", *(part for setting in settings for part in ("-S", setting)))
+    assert ran(output) == ["resolve", "extract", "train_head", "fine_tune", "export", "evaluate"]
+    assert re.search(r"features \[\d+\] of 60 images and \d+ views, \d+ computed now", output)
+    assert re.search(r"views of \d+ images, 0 computed now", output)
+    # Without views the features are what they were: nothing is trained.
+    clone.git("checkout", "--quiet", "--force", ".")
+    clone.dvc("checkout")
+    clone.set(augment__rotation=20)
+    assert ran(clone.dvc("repro", "train_head")) == ["resolve", "extract"]
+
+
+def test_a_head_with_a_block_on_the_map_is_trained_exported_and_fine_tuned(clone):
+    settings = ("pooling=none", "head.kind=se", "head.C=auto", "head.widths=[8]", "export.model=head")
+    clone.dvc("exp", "run", *(part for setting in settings for part in ("-S", setting)))
+    assert json.loads((clone.path / "metrics/export.json").read_text(encoding="utf-8"))["exported"] == "head"
+    head = json.loads((clone.path / "metrics/head.json").read_text(encoding="utf-8"))["head"]
+    accuracy = json.loads((clone.path / "metrics/accuracy.json").read_text(encoding="utf-8"))
+    assert accuracy["accuracy"] == head["accuracy"]
+    assert accuracy["loss"] == pytest.approx(head["loss"], rel=1e-3)
 
 
 def experiments(clone) -> dict[str, str]:

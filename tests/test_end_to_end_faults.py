@@ -17,6 +17,8 @@ SETTINGS = {
     "out of range": ({"split__validation": 1.5}, r"params\.yaml: split\.validation is 1\.5: .*less than 1"),
     "too few images": ({"split__validation": 1e-9}, r"split: no validation image among 60"),
     "too small images": ({"image_size": 16}, r"image_size: 16 is too small, simple_cnn takes 22 or more"),
+    "pooled features for a block": ({"head__kind": "se", "head__C": "auto"}, r"pooling is avg, .* set pooling to none"),
+    "widths of a linear head": ({"head__widths": [8]}, r"widths is \[8\], but kind is linear: set widths to \[\]"),
     "unknown layer": ({"fine_tune__from_layer": "conv3d"}, r"conv3d.*conv"),
     "no such weights": ({"weights": "imagenot.h5"}, r"weights: no file imagenot\.h5"),
     "address without checksum": ({"dataset": SILENT}, r"dataset: \S+ needs dataset_sha256"),

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from stages.parts import heads
-from stages.parts.heads import LinearHead
+from stages.parts.heads import Head
 
 
 def clusters(classes, images=40, features=6, seed=0, distance=2.0):
@@ -19,8 +19,55 @@ def clusters(classes, images=40, features=6, seed=0, distance=2.0):
 
 
 def test_a_linear_head_is_a_product_and_a_sum():
-    head = LinearHead(np.array([[1.0, -1.0], [0.5, 2.0]], np.float32), np.array([0.0, 10.0], np.float32))
+    head = heads.linear(np.array([[1.0, -1.0], [0.5, 2.0]], np.float32), np.array([0.0, 10.0], np.float32))
     np.testing.assert_array_equal(head.logits(np.array([[2.0, 4.0]], np.float32)), [[4.0, 16.0]])
+
+
+HIDDEN = (np.array([[1.0, -1.0]], np.float32), np.array([0.0, 1.0], np.float32))
+LAST = (np.array([[1.0, 0.0], [10.0, 2.0]], np.float32), np.array([0.5, 0.0], np.float32))
+
+
+def test_a_hidden_layer_gives_nothing_below_zero():
+    head = Head("mlp", (HIDDEN, LAST))
+    # 3 gives (3, -2) and so (3, 0); -4 gives (-4, 5) and so (0, 5).
+    np.testing.assert_array_equal(head.logits(np.array([[3.0], [-4.0]], np.float32)), [[3.5, 0.0], [50.5, 10.0]])
+
+
+def test_a_map_is_read_row_by_row():
+    head = heads.linear(np.eye(4, dtype=np.float32), np.zeros(4, np.float32))
+    maps = np.arange(4, dtype=np.float32).reshape(1, 2, 1, 2)
+    np.testing.assert_array_equal(head.logits(maps), [[0, 1, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("pooling", "features"),
+    [("avg", [2.5, 0.375]), ("max", [4, 0.75]), ("avg+max", [2.5, 0.375, 4, 0.75]), ("none", [1, 0, 4, 0.75])],
+)
+def test_a_block_weighs_each_channel_by_the_means_of_all_and_pools_what_comes_out(pooling, features):
+    """The second channel's mean, 1.5, becomes log(3) behind the bottleneck: its weight is 1/4, and the first's 3/4."""
+    squeeze = (np.array([[0.0], [1.0]], np.float32), np.array([np.log(3) - 1.5], np.float32))
+    excite = (np.array([[1.0, -1.0]], np.float32), np.zeros(2, np.float32))
+    maps = np.array([[[[4 / 3, 0.0]], [[16 / 3, 3.0]]]], np.float32)
+    size = len(features)
+    head = Head("se", ((np.eye(size, dtype=np.float32), np.zeros(size, np.float32)),), (squeeze, excite), pooling)
+    np.testing.assert_allclose(head.logits(maps), [features], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [heads.linear(*LAST), Head("mlp", (HIDDEN, LAST)), Head("se", (HIDDEN, LAST), (LAST, HIDDEN), "avg+max")],
+    ids=["linear", "mlp", "se"],
+)
+def test_a_head_comes_back_from_its_file_and_the_file_has_the_same_bytes_each_time(head, tmp_path):
+    for name in ("one.npz", "two.npz"):
+        head.save(tmp_path / name)
+    found = heads.read(tmp_path / "one.npz")
+    assert (found.kind, found.pooling) == (head.kind, head.pooling)
+    for layers, expected in ((found.dense, head.dense), (found.block, head.block)):
+        for layer, expected_layer in zip(layers, expected, strict=True):
+            for array, expected_array in zip(layer, expected_layer, strict=True):
+                np.testing.assert_array_equal(array, expected_array)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
 
 
 def test_probabilities_are_the_softmax():
@@ -45,8 +92,9 @@ def test_the_folded_standardiser_equals_the_explicit_one(classes, strength):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_head_has_a_column_for_each_class_in_float32(classes):
     head = heads.fit_linear(*clusters(classes), classes, 1.0)
-    assert (head.kernel.shape, head.kernel.dtype) == ((6, classes), np.float32)
-    assert (head.bias.shape, head.bias.dtype) == ((classes,), np.float32)
+    ((kernel, bias),) = head.dense
+    assert (kernel.shape, kernel.dtype) == ((6, classes), np.float32)
+    assert (bias.shape, bias.dtype) == ((classes,), np.float32)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -58,8 +106,8 @@ def test_clusters_that_are_far_apart_are_told_apart(classes):
 
 def test_the_same_features_give_the_same_bytes():
     features, labels = clusters(3)
-    first, again = (heads.fit_linear(features.copy(), labels, 3, 0.1) for _ in range(2))
-    assert first.kernel.tobytes() + first.bias.tobytes() == again.kernel.tobytes() + again.bias.tobytes()
+    first, again = (heads.fit_linear(features.copy(), labels, 3, 0.1).dense[0] for _ in range(2))
+    assert [array.tobytes() for array in first] == [array.tobytes() for array in again]
 
 
 def test_the_features_are_left_as_they_are():
@@ -73,7 +121,7 @@ def test_the_features_are_left_as_they_are():
 def test_a_feature_that_never_changes_has_no_weight(value):
     features, labels = clusters(3, images=600)
     head = heads.fit_linear(np.column_stack([features, np.full(len(features), value, np.float32)]), labels, 3, 1.0)
-    np.testing.assert_array_equal(head.kernel[-1], 0)
+    np.testing.assert_array_equal(head.dense[0][0][-1], 0)
 
 
 def test_a_feature_that_differs_in_its_last_bit_alone_has_no_weight():
@@ -81,7 +129,7 @@ def test_a_feature_that_differs_in_its_last_bit_alone_has_no_weight():
     value = np.float32(0.1)
     rounded = np.where(labels == 0, np.nextafter(value, np.float32(1)), value)
     head = heads.fit_linear(np.column_stack([features, rounded]), labels, 3, 1.0)
-    np.testing.assert_allclose(head.kernel[-1], 0, atol=1e-3)
+    np.testing.assert_allclose(head.dense[0][0][-1], 0, atol=1e-3)
 
 
 def test_a_stronger_penalty_gives_less_certain_probabilities():
@@ -134,9 +182,11 @@ def test_a_few_images_that_are_all_right_do_not_make_it_certain():
 
 
 def test_a_head_at_a_temperature_gives_its_logits_divided_by_it():
-    head = heads.LinearHead(np.array([[1, 2], [3, 4]], np.float32), np.array([1, -1], np.float32))
+    head = heads.linear(np.array([[1, 2], [3, 4]], np.float32), np.array([1, -1], np.float32))
     features = np.array([[1, 0], [2, 5]], np.float32)
     np.testing.assert_allclose(head.at_temperature(4.0).logits(features), head.logits(features) / 4)
+    deep = Head("mlp", (HIDDEN, LAST))
+    np.testing.assert_allclose(deep.at_temperature(4.0).logits(features[:, :1]), deep.logits(features[:, :1]) / 4)
 
 
 def test_cross_validation_gives_the_same_bits_each_time():

@@ -172,6 +172,46 @@ def test_a_wrong_type_or_range_names_key_value_and_what_would_do(load, changes, 
     assert refusal(load, **changes) == message
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"head__widths": [256, 64]},
+            "head: widths is [256, 64], but kind is linear: set widths to [], or kind to mlp or se",
+        ),
+        ({"head__dropout": 0.5}, "head: dropout is 0.5, but kind is linear: set dropout to 0.0, or kind to mlp or se"),
+        ({"head__l2": 1e-3}, "head: l2 is 0.001, but kind is linear: set l2 to 0.0, or kind to mlp or se"),
+        (
+            {"head__kind": "mlp", "head__C": 0.5},
+            "head: C is 0.5, but kind is mlp: set C to auto, or kind to linear",
+        ),
+        (
+            {"head__kind": "mlp", "head__widths": [8], "head__dropout": [0.5]},
+            "head: dropout is a list of 1, but there are 2 dense layers: give 2 numbers, or one for all",
+        ),
+        (
+            {"head__kind": "se"},
+            "pooling is avg, but head.kind: se works on the feature map: set pooling to none, and head.pooling to what "
+            "shall follow the block",
+        ),
+        (
+            {"backbone": "simple_cnn"},
+            "weights is imagenet, but simple_cnn has none: set weights to none, or to a file",
+        ),
+        ({"head__widths": [0]}, "head.widths is 0: Input should be greater than or equal to 1"),
+        ({"fine_tune__patience": 0}, "fine_tune.patience is 0: Input should be greater than or equal to 1"),
+        ({"fine_tune__average": 1.0}, "fine_tune.average is 1.0: Input should be less than 1"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_with_what_would_do(load, changes, message):
+    assert refusal(load, **changes) == message
+
+
+@pytest.mark.parametrize(("given", "each"), [(0.5, [0.5, 0.5, 0.5]), ([0.75, 0, 0], [0.75, 0, 0])])
+def test_dropout_is_a_number_for_all_dense_layers_or_one_for_each(load, given, each):
+    assert load(head__kind="mlp", head__widths=[4, 4], head__dropout=given).head.dropouts == each
+
+
 def test_an_unknown_backbone_is_refused_with_the_nearest_names(load):
     assert "did you mean 'MobileNetV2'" in refusal(load, backbone="mobilenet_v2")
 

@@ -93,6 +93,30 @@ def test_a_missing_weights_file_is_one_line_and_changes_nothing(project, weights
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"image_size": 24}, r"image_size: 24 is too small, EfficientNetLite0 takes 32 or more"),
+        # The data set's own size is 64.
+        ({"backbone": "InceptionV3"}, r"image_size: 64 is too small, InceptionV3 takes 75 or more"),
+    ],
+)
+def test_an_image_too_small_for_the_backbone_changes_nothing(project, changes, message):
+    project.set(**changes)
+    with pytest.raises(GraftError, match=message):
+        resolve.main()
+    assert not SOURCE.exists()
+
+
+@pytest.mark.parametrize("key", ["head.tensorboard", "fine_tune.tensorboard"])
+def test_a_log_that_cannot_be_written_is_refused_with_its_key(project, monkeypatch, key):
+    monkeypatch.setattr(resolve.tensorboard, "find_spec", lambda name: None)
+    project.set(**{key.replace(".", "__"): True})
+    with pytest.raises(GraftError, match=f"^{key}: the package tensorboard is not installed"):
+        resolve.main()
+    assert not SOURCE.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
         ({"dataset": "flower_photo"}, "error: dataset: flower_photo is no data set of the catalog"),
         ({"dataset": "https://example.org/a.zip"}, "needs dataset_sha256 in params.yaml"),
         ({"backbone": "EfficientNetLite"}, "did you mean 'EfficientNetLite2'"),

@@ -65,6 +65,16 @@ def test_every_optimizer_learns_separable_classes(optimizer):
     assert max(row["val_accuracy"] for row in history) > 0.9
 
 
+@pytest.mark.parametrize(("optimizer", "changes"), [("adam", 1), ("adamw", 1), ("rmsprop", 2), ("sgd", 2)])
+def test_momentum_is_of_sgd_and_rmsprop(optimizer, changes):
+    digests = set()
+    for momentum in (0.0, 0.5):
+        model = network()
+        train(model, examples(), None, settings(optimizer=optimizer, momentum=momentum, epochs=1))
+        digests.add(digest(model))
+    assert len(digests) == changes
+
+
 def test_training_is_what_keras_fit_does():
     ours, theirs = network(), network()
     data = examples(32)
@@ -221,6 +231,12 @@ def test_each_row_is_told_as_it_is_ready():
     history = train(network(), examples(), None, settings(), on_epoch=told.append)
     assert told == history
     assert [row["epoch"] for row in told] == [1, 2, 3]
+
+
+def test_a_log_for_tensorboard_is_written_on_demand(tmp_path):
+    pytest.importorskip("tensorboard")
+    train(network(), examples(), examples(seed=1), settings(log_folder=tmp_path / "logs"))
+    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["train", "validation"]
 
 
 def test_two_processes_train_the_same_weights_to_the_last_bit():

@@ -1,6 +1,7 @@
 """Data sets by name, and what `dataset` in params.yaml stands for: a name, a folder, an archive or an address."""
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -112,3 +113,8 @@ def image_size(dataset: str, setting: int | str, backbone_size: int) -> int:
 def flip(dataset: str, setting: str) -> str:
     """Return which mirror images keep their label: `setting`, or what `auto` stands for here."""
     return entries().get(dataset, Entry()).flip if setting == "auto" else setting
+
+
+def augmentation(dataset: str, settings: Mapping[str, object]) -> dict[str, object]:
+    """Return how the views of a data set's images differ: the settings, with what `flip: auto` stands for here."""
+    return {**settings, "flip": flip(dataset, settings["flip"])}

@@ -6,12 +6,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from stages.parts import backbones, trunk
+from stages.parts import backbones, dense_heads, trunk
 from stages.parts.files import read_json
 from stages.parts.folding import fold_batch_norms
-from stages.parts.heads import LinearHead
-
-HEAD_LAYER = "head"
+from stages.parts.heads import Head
 
 
 @dataclass(frozen=True)
@@ -44,28 +42,25 @@ def frozen_backbone(folder: Path) -> Backbone:
     return Backbone(description["backbone"], trunk.cut(model, description["from_layer"]), description["pooling"])
 
 
-def grafted(top: keras.Model, pooling: str, head: LinearHead) -> keras.Model:
+def grafted(top: keras.Model, pooling: str, head: Head) -> keras.Model:
     """Return `top`, pooling and head in one: maps at the cut, (images, h, w, c), to logits (images, classes)."""
-    features = keras.layers.Flatten()(trunk.pool(top, pooling).output)
-    kernel, bias = head.kernel, head.bias
-    dense = keras.layers.Dense(len(bias), name=HEAD_LAYER)
-    model = keras.Model(top.input, dense(features))
-    dense.set_weights([kernel, bias])
-    return model
+    return keras.Model(top.input, dense_heads.attached(trunk.pool(top, pooling).output, head))
 
 
-def trainable(backbone: Backbone, head: LinearHead) -> keras.Model:
+def trainable(backbone: Backbone, head: Head) -> keras.Model:
     """Return `grafted` with its BatchNorms folded in, of which the layers from `from_layer` on and the head train."""
-    model = grafted(backbone.cut.top, backbone.pooling, head)
+    top = backbone.cut.top
+    model = grafted(top, backbone.pooling, head)
+    frozen = {layer.name for layer in top.layers}.difference(backbone.cut.trainable)
     for layer in model.layers:
-        layer.trainable = layer.name in backbone.cut.trainable or layer.name == HEAD_LAYER
+        layer.trainable = layer.name not in frozen
     return fold_batch_norms(model)
 
 
 def set_temperature(model: keras.Model, temperature: float) -> None:
-    """Make a network of `grafted` give its logits divided by `temperature`, above 0, by scaling its head."""
-    head = model.get_layer(HEAD_LAYER)
-    head.set_weights([weight / np.float32(temperature) for weight in head.get_weights()])
+    """Make a network of `grafted` give its logits divided by `temperature`, above 0, by scaling its last layer."""
+    last = model.get_layer(dense_heads.LAST_LAYER)
+    last.set_weights([weight / np.float32(temperature) for weight in last.get_weights()])
 
 
 def classifier(backbone: Backbone, upper: keras.Model) -> bytes:
@@ -78,9 +73,3 @@ def classifier(backbone: Backbone, upper: keras.Model) -> bytes:
     """
     logits = upper(backbone.cut.trunk.output)
     return trunk.compile_network(keras.Model(backbone.cut.trunk.input, keras.ops.softmax(logits)), backbone.name)
-
-
-def read_head(path: Path) -> LinearHead:
-    """Read what `train_head` wrote."""
-    with np.load(path) as arrays:
-        return LinearHead(arrays["kernel"], arrays["bias"])

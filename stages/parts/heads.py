@@ -1,13 +1,15 @@
-"""Classifiers on the frozen backbone's features, trained on cached arrays."""
+"""Classifiers on the frozen backbone's features, and the one that scikit-learn fits; TensorFlow is never imported."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from stages.parts.scores import PROBABILITY_FLOOR, cross_entropy
@@ -25,26 +27,88 @@ TOLERANCE = 1e-3
 ROUNDING = 1e-6
 
 
+# A layer's kernel, float32 (inputs, outputs), and bias, float32 (outputs,).
+Dense = tuple[np.ndarray, np.ndarray]
+
+
 @dataclass(frozen=True)
-class LinearHead:
-    """logits = features @ kernel + bias.
+class Head:
+    """A classifier on features: dense layers, behind a squeeze-and-excitation block where it has one.
+
+    The block multiplies each channel of a feature map with a weight between 0 and 1 that follows from the means of all
+    channels (Hu et al. 2018, "Squeeze-and-Excitation Networks", arXiv 1709.01507).
 
     Attributes
     ----------
-    kernel : float32 array (features, classes).
-    bias : float32 array (classes,).
+    kind : linear, mlp or se.
+    dense : each layer; ReLU follows all but the last, which gives the logits.
+    block : the block's two layers, channels to bottleneck and back, with ReLU and sigmoid; or nothing.
+    pooling : how the map that the block has weighed becomes features, a key of `POOLINGS`.
     """
 
-    kernel: np.ndarray
-    bias: np.ndarray
+    kind: str
+    dense: tuple[Dense, ...]
+    block: tuple[Dense, ...] = ()
+    pooling: str = "none"
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Return float32 array (images, classes) for features (images, features)."""
-        return features @ self.kernel + self.bias
+        """Return float32 array (images, classes).
 
-    def at_temperature(self, temperature: float) -> "LinearHead":
+        Parameters
+        ----------
+        features : float32 array (images, features), or maps (images, height, width, channels), which a head without
+            a block takes flattened.
+        """
+        if self.block:
+            features = POOLINGS[self.pooling](_weighed(features, *self.block))
+        outputs = features.reshape(len(features), -1)
+        for kernel, bias in self.dense[:-1]:
+            outputs = np.maximum(outputs @ kernel + bias, 0)
+        kernel, bias = self.dense[-1]
+        return outputs @ kernel + bias
+
+    def at_temperature(self, temperature: float) -> "Head":
         """Return the head whose logits are these divided by `temperature`, above 0."""
-        return LinearHead(self.kernel / np.float32(temperature), self.bias / np.float32(temperature))
+        kernel, bias = self.dense[-1]
+        last = (kernel / np.float32(temperature), bias / np.float32(temperature))
+        return replace(self, dense=(*self.dense[:-1], last))
+
+    def save(self, path: Path) -> None:
+        """Write it to an .npz file, the same bytes each time."""
+        arrays = {"kind": np.array(self.kind), "pooling": np.array(self.pooling)}
+        for name in ("block", "dense"):
+            for number, (kernel, bias) in enumerate(getattr(self, name)):
+                arrays |= {f"{name}_{number}_kernel": kernel, f"{name}_{number}_bias": bias}
+        np.savez(path, **arrays)
+
+
+def linear(kernel: np.ndarray, bias: np.ndarray) -> Head:
+    """Return the head whose logits are ``features @ kernel + bias``: float32 (features, classes) and (classes,)."""
+    return Head("linear", ((kernel, bias),))
+
+
+def read(path: Path) -> Head:
+    """Read what `Head.save` wrote."""
+    with np.load(path) as arrays:
+        layers: dict[str, list[Dense]] = {"block": [], "dense": []}
+        for name, found in layers.items():
+            while f"{name}_{len(found)}_kernel" in arrays:
+                found.append((arrays[f"{name}_{len(found)}_kernel"], arrays[f"{name}_{len(found)}_bias"]))
+        return Head(str(arrays["kind"]), tuple(layers["dense"]), tuple(layers["block"]), str(arrays["pooling"]))
+
+
+def _weighed(maps: np.ndarray, squeeze: Dense, excite: Dense) -> np.ndarray:
+    means = maps.mean(axis=(1, 2))  # (images, height, width, channels) -> (images, channels)
+    weights = expit(np.maximum(means @ squeeze[0] + squeeze[1], 0) @ excite[0] + excite[1])
+    return maps * weights[:, np.newaxis, np.newaxis]
+
+
+POOLINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "avg": lambda maps: maps.mean(axis=(1, 2)),
+    "max": lambda maps: maps.max(axis=(1, 2)),
+    "avg+max": lambda maps: np.concatenate([maps.mean(axis=(1, 2)), maps.max(axis=(1, 2))], axis=1),
+    "none": lambda maps: maps,
+}
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
@@ -76,7 +140,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))
 
 
-def fit_linear(features: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> LinearHead:
+def fit_linear(features: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> Head:
     """Fit multinomial logistic regression by L-BFGS on standardised features.
 
     The standardiser is folded into the weights, so that the head takes features as they are (Kornblith et al. 2019,
@@ -140,9 +204,7 @@ def _held_out_losses(
     return [cross_entropy(probabilities(head.logits(features[held_out])), labels[held_out]) for head in heads]
 
 
-def _fitted_path(
-    features: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float]
-) -> Iterator[LinearHead]:
+def _fitted_path(features: np.ndarray, labels: np.ndarray, classes: int, strengths: Sequence[float]) -> Iterator[Head]:
     """Yield the head of each strength, every search starting where the one before ended."""
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     standardised = features - mean
@@ -159,9 +221,9 @@ def _fitted_path(
         yield _folded(model, mean, scale)
 
 
-def _folded(model: "LogisticRegression", mean: np.ndarray, scale: np.ndarray) -> LinearHead:
+def _folded(model: "LogisticRegression", mean: np.ndarray, scale: np.ndarray) -> Head:
     kernel, bias = model.coef_.T / scale[:, np.newaxis], model.intercept_
     if kernel.shape[1] == 1:
         # Of two classes scikit-learn fits the second's logit only.
         kernel, bias = np.hstack([-kernel / 2, kernel / 2]), np.concatenate([-bias / 2, bias / 2])
-    return LinearHead(kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32))
+    return linear(kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32))

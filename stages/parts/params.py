@@ -27,6 +27,17 @@ Count = Annotated[int, Field(ge=0)]
 PositiveCount = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Pooling = Literal["avg", "max", "avg+max", "none"]
+Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
+Initializer = Literal[
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "random_normal",
+    "truncated_normal",
+]
 
 # What pydantic calls a key that no section has; one that is no text (`1: 2`) can be none either.
 UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
@@ -68,8 +79,44 @@ class Split(Section):
 class Head(Section):
     """The classifier on the frozen backbone's features."""
 
-    kind: Literal["linear"]
+    kind: Literal["linear", "mlp", "se"]
+    views: Count
     C: Positive | Auto
+    widths: list[PositiveCount]
+    dropout: Share | list[Share]
+    l2: NotNegative
+    initializer: Initializer
+    ratio: PositiveCount
+    pooling: Pooling
+    epochs: PositiveCount
+    patience: PositiveCount | None
+    lr: Positive
+    batch_size: PositiveCount
+    optimizer: Optimizer
+    momentum: Share
+    tensorboard: bool
+
+    @model_validator(mode="after")
+    def _settings_are_of_this_kind(self) -> "Head":
+        if self.kind == "linear":
+            for name, nothing in (("widths", []), ("dropout", 0.0), ("l2", 0.0)):
+                if getattr(self, name) != nothing:
+                    found = f"{name} is {getattr(self, name)}"
+                    raise ValueError(f"{found}, but kind is linear: set {name} to {nothing}, or kind to mlp or se")
+        elif self.C != "auto":
+            raise ValueError(f"C is {self.C:g}, but kind is {self.kind}: set C to auto, or kind to linear")
+        layers = len(self.widths) + 1
+        if isinstance(self.dropout, list) and len(self.dropout) != layers:
+            raise ValueError(
+                f"dropout is a list of {len(self.dropout)}, but there are {layers} dense layers: "
+                f"give {layers} numbers, or one for all"
+            )
+        return self
+
+    @property
+    def dropouts(self) -> list[float]:
+        """The share dropped before each dense layer, the last one's included."""
+        return self.dropout if isinstance(self.dropout, list) else [self.dropout] * (len(self.widths) + 1)
 
 
 class RandAugment(Section):
@@ -102,9 +149,18 @@ class FineTune(Section):
     from_layer: Count | Fraction | str
     epochs: Count
     batch_size: PositiveCount
-    warmup: Fraction
+    optimizer: Optimizer
+    momentum: Share
     weight_decay: NotNegative
+    schedule: Literal["constant", "cosine", "plateau"]
+    warmup: Fraction
+    plateau_patience: PositiveCount
+    patience: PositiveCount | None
+    monitor: Literal["val_loss", "val_accuracy"]
     label_smoothing: Share
+    dropout: Share
+    average: Share
+    tensorboard: bool
 
 
 class Export(Section):
@@ -132,7 +188,7 @@ class Parameters(Section):
     weights: Annotated[str, Field(min_length=1)]
     image_size: Annotated[int, Field(ge=8, le=2048)] | Auto
     resize: Literal["squash", "crop", "pad", "crop_or_pad"]
-    pooling: Literal["avg", "max", "avg+max", "none"]
+    pooling: Pooling
     lr: Positive
     seed: Count
     split: Split
@@ -159,6 +215,17 @@ class Parameters(Section):
         if name not in registry.NAMES:
             raise ValueError(f"no backbone is called {name!r}; {nearest(name, registry.NAMES)}")
         return name
+
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> "Parameters":
+        if self.head.kind == "se" and self.pooling != "none":
+            raise ValueError(
+                f"pooling is {self.pooling}, but head.kind: se works on the feature map: set pooling to none, "
+                "and head.pooling to what shall follow the block"
+            )
+        if self.weights == "imagenet" and not registry.get(self.backbone).published:
+            raise ValueError(f"weights is imagenet, but {self.backbone} has none: set weights to none, or to a file")
+        return self
 
 
 def load(path: str | Path = PATH) -> Parameters:
@@ -198,7 +265,8 @@ def _first_fault(error: ValidationError) -> str:
     same_key = [fault for fault in faults if fault["loc"][: len(names)] == tuple(names)]
     reasons = dict.fromkeys(fault["msg"].removeprefix("Value error, ") for fault in same_key)
     found = "" if isinstance(faults[0]["input"], dict) else f" is {reprlib.repr(faults[0]['input'])}"
-    return f"{key}{found}: {', or '.join(reasons)}"
+    # A fault between sections has no key of its own.
+    return f"{key}{found}: {', or '.join(reasons)}".removeprefix(": ")
 
 
 def _keys_along(names: list[str]) -> tuple[type[Section], list[str]]:

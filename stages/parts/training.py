@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import keras
@@ -20,6 +20,7 @@ import tensorflow as tf
 from stages.parts.errors import GraftError
 from stages.parts.fast_gradients import with_fast_gradients
 from stages.parts.flat_network import FlatNetwork
+from stages.parts.optimizers import OPTIMIZERS
 
 Item = TypeVar("Item")
 
@@ -51,6 +52,7 @@ class Settings:
     epochs : passes over the examples, from 1.
     batch_size : examples in a step, from 1; the last batch of an epoch is filled up with examples that do not count.
     optimizer : a key of `OPTIMIZERS`.
+    momentum : of sgd and rmsprop, from 0 and below 1.
     schedule : a key of `SCHEDULES`. ``cosine`` rises in a line over the first `warmup` of all steps and falls to 0
         along a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983); ``plateau`` divides the rate by 10 after
         `plateau_patience` epochs without a lower validation loss.
@@ -62,12 +64,14 @@ class Settings:
     monitor : ``val_loss`` or ``val_accuracy``: by which the best epoch is chosen; its weights are returned.
     patience : epochs without a better `monitor` after which training stops, from 1; None never stops early.
     seed : of the examples' order and of dropout.
+    log_folder : where TensorBoard's log goes; None writes none. It needs the package tensorboard.
     """
 
     learning_rate: float
     epochs: int
     batch_size: int = 32
     optimizer: str = "adamw"
+    momentum: float = 0.9
     schedule: str = "cosine"
     warmup: float = 0.1
     plateau_patience: int = 3
@@ -78,14 +82,7 @@ class Settings:
     monitor: str = "val_loss"
     patience: int | None = None
     seed: int = 0
-
-
-OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "rmsprop": keras.optimizers.RMSprop,
-    "sgd": partial(keras.optimizers.SGD, momentum=0.9),
-}
+    log_folder: Path | None = None
 
 
 def _constant(settings: Settings, steps: int) -> float:
@@ -182,7 +179,10 @@ def logits(model: keras.Model, examples: Examples, batch_size: int = 32) -> np.n
 def _optimizer(model: FlatNetwork, settings: Settings, steps: int) -> keras.Optimizer:
     averaged = {"use_ema": True, "ema_momentum": settings.average} if settings.average else {}
     optimizer = OPTIMIZERS[settings.optimizer](
-        SCHEDULES[settings.schedule](settings, steps), weight_decay=settings.weight_decay, **averaged
+        momentum=settings.momentum,
+        learning_rate=SCHEDULES[settings.schedule](settings, steps),
+        weight_decay=settings.weight_decay,
+        **averaged,
     )
     # Decay is for kernels: He et al. 2018, arXiv 1812.01187, section 3.1.
     optimizer.exclude_from_weight_decay(var_list=[model.vectors])
@@ -193,6 +193,9 @@ def _optimizer(model: FlatNetwork, settings: Settings, steps: int) -> keras.Opti
 def _callbacks(model: keras.Model, settings: Settings, validated: bool) -> keras.callbacks.CallbackList:
     # Averages come first: the others see, and keep, the weights that they judge.
     callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.average else []
+    if settings.log_folder:
+        # Before what lowers the rate: it logs the one that was used.
+        callbacks.append(keras.callbacks.TensorBoard(settings.log_folder, write_graph=False))
     if validated and settings.schedule == "plateau":
         callbacks.append(keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=settings.plateau_patience))
     if validated:

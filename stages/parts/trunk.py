@@ -12,6 +12,7 @@ import keras
 
 from stages.parts import backbones
 from stages.parts.errors import GraftError, nearest
+from stages.parts.pooling import POOLINGS
 
 
 @dataclass(frozen=True)
@@ -186,28 +187,10 @@ def compile_network(model: keras.Model, preprocess: str | Callable | None = None
     return converter.convert()
 
 
-def _avg_pool(tensor):
-    return keras.layers.GlobalAveragePooling2D(name="avg_pool")(tensor)
-
-
-def _max_pool(tensor):
-    return keras.layers.GlobalMaxPooling2D(name="max_pool")(tensor)
-
-
-def _avg_and_max_pool(tensor):
-    return keras.layers.Concatenate(name="avg_max_pool")([_avg_pool(tensor), _max_pool(tensor)])
-
-
 def _same(tensor):
     return tensor
 
 
-POOLINGS: dict[str, Callable] = {
-    "avg": _avg_pool,
-    "max": _max_pool,
-    "avg+max": _avg_and_max_pool,
-    "none": _same,
-}
 SCALE_NOTHING = _same
 
 

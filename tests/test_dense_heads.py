@@ -1,0 +1,209 @@
+"""Heads of Keras layers: the same function as their arrays, drawn and trained the same each time."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import keras
+import numpy as np
+import pytest
+import yaml
+
+from stages.parts import dense_heads, params
+from stages.parts.dense_heads import Batches, attached, drawn, fit
+from stages.parts.errors import GraftError
+
+ROOT = Path(__file__).parent.parent
+CLASSES = 3
+MAP = (2, 2, 4)
+DEFAULTS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["head"]
+
+
+def settings(**changes):
+    return params.Head(**DEFAULTS | {"kind": "mlp", "epochs": 4, "batch_size": 8} | changes)
+
+
+def examples(count=30, seed=0, shape=MAP):
+    """Features whose mean tells the class."""
+    labels = np.arange(count) % CLASSES
+    noise = np.random.default_rng(seed).normal(0, 0.3, (count, *shape))
+    return (noise + labels.reshape(-1, *[1] * len(shape)) - 1).astype(np.float32), labels
+
+
+def batches(seed=0, size=8, shuffled=0, shape=MAP):
+    features, labels = examples(seed=seed, shape=shape)
+    return Batches(lambda rows, epoch: features[rows], labels, size, shuffled)
+
+
+def fitted(chosen, shape=MAP, train=None, seed=0, **options):
+    start = drawn(shape, CLASSES, chosen, seed)
+    validation = batches(1, shuffled=None, shape=shape)
+    return fit(start, shape, train or batches(shape=shape), validation, chosen, seed, **options)
+
+
+def arrays(head):
+    return [array for layer in (*head.block, *head.dense) for array in layer]
+
+
+def accuracy(head, shape=MAP):
+    features, labels = examples(seed=2, shape=shape)
+    return (head.logits(features).argmax(axis=1) == labels).mean()
+
+
+KINDS = {
+    "one layer": settings(),
+    "two hidden layers": settings(widths=[6, 5]),
+    "se": settings(kind="se", ratio=2),
+    "se with hidden layer": settings(kind="se", widths=[6], pooling="avg+max"),
+    "se flattened": settings(kind="se", pooling="none"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_keras_layers_compute_what_the_arrays_do(kind):
+    head = drawn(MAP, CLASSES, KINDS[kind], seed=3)
+    maps = keras.Input(MAP)
+    features, _ = examples()
+    outputs = keras.Model(maps, attached(maps, head))(features)
+    np.testing.assert_allclose(outputs, head.logits(features), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_learns_separable_classes(kind):
+    head, _ = fitted(KINDS[kind].model_copy(update={"epochs": 20, "lr": 0.02}))
+    assert accuracy(head) > 0.9
+    assert head.kind == KINDS[kind].kind
+
+
+@pytest.mark.parametrize("optimizer", get_args(params.Optimizer))
+def test_every_optimizer_learns_separable_classes(optimizer):
+    head, _ = fitted(settings(optimizer=optimizer, epochs=20, lr=0.02))
+    assert accuracy(head) > 0.9
+
+
+def test_pooled_features_are_taken_as_they_are():
+    head, _ = fitted(settings(widths=[8], epochs=20, lr=0.02), shape=(5,))
+    assert [kernel.shape for kernel, _ in head.dense] == [(5, 8), (8, 3)]
+    assert accuracy(head, shape=(5,)) > 0.9
+
+
+def test_the_bottleneck_has_a_unit_for_as_many_channels_as_ratio_says():
+    kernels = [drawn((1, 1, 8), 2, settings(kind="se", ratio=ratio), 0).block[0][0] for ratio in (1, 4, 100)]
+    assert [kernel.shape for kernel in kernels] == [(8, 8), (8, 2), (8, 1)]
+
+
+@pytest.mark.parametrize("initializer", get_args(params.Initializer))
+def test_every_initializer_draws_its_own_kernels_from_the_seed(initializer):
+    first, again, other = (drawn((50,), 2, settings(initializer=initializer), seed).dense[0][0] for seed in (0, 0, 1))
+    assert first.tobytes() == again.tobytes() != other.tobytes()
+
+
+def test_the_truncated_normal_is_that_of_the_flowers_tutorial():
+    kernel = drawn((10_000,), 2, settings(initializer="truncated_normal"), 0).dense[0][0]
+    assert np.abs(kernel).max() <= 0.1  # two standard deviations of 0.05
+    assert np.abs(kernel).max() > 0.09
+
+
+def test_layers_do_not_share_what_they_are_drawn_from():
+    head = drawn((4,), 4, settings(widths=[4]), 0)
+    assert not np.array_equal(head.dense[0][0], head.dense[1][0])
+
+
+def test_an_l2_penalty_shrinks_the_kernels():
+    sizes = [sum(np.abs(kernel).sum() for kernel, _ in fitted(settings(l2=l2))[0].dense) for l2 in (0.0, 1.0)]
+    assert sizes[1] < sizes[0]
+
+
+def test_dropout_is_before_the_layers_that_it_is_given_for():
+    plain, first, both = (arrays(fitted(settings(widths=[6], dropout=d))[0]) for d in (0.0, [0.5, 0.0], 0.5))
+    assert not np.array_equal(plain[0], first[0])
+    assert not np.array_equal(first[0], both[0])
+
+
+def test_the_weights_of_the_best_epoch_on_validation_are_kept():
+    # Of what is learnt, validation says the contrary: each epoch is worse than the one before.
+    features, labels = examples()
+    contrary = Batches(lambda rows, epoch: features[rows], (labels + 1) % CLASSES, 8, None)
+    chosen = settings(lr=0.01)
+    start = drawn(MAP, CLASSES, chosen, 0)
+    head, epoch = fit(start, MAP, batches(), contrary, chosen, 0)
+    once, _ = fit(start, MAP, batches(), contrary, settings(lr=0.01, epochs=1), 0)
+    assert epoch == 1
+    for array, expected in zip(arrays(head), arrays(once), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_training_stops_after_patience_epochs_without_a_better_one():
+    features, labels = examples()
+    seen = set()
+
+    def read(rows, epoch):
+        seen.add(epoch)
+        return features[rows]
+
+    contrary = Batches(lambda rows, epoch: features[rows], (labels + 1) % CLASSES, 8, None)
+    chosen = settings(lr=0.01, epochs=9, patience=2)
+    fit(drawn(MAP, CLASSES, chosen, 0), MAP, Batches(read, labels, 8, 0), contrary, chosen, 0)
+    assert max(seen) < 4
+
+
+def test_an_epoch_reads_every_example_once_in_a_new_order_and_in_its_own_epoch():
+    features, labels = examples()
+    data = Batches(lambda rows, epoch: np.stack([rows, np.full(len(rows), epoch)]), labels, 8, seed=0)
+    orders = []
+    for epoch in range(3):
+        data.start(epoch)
+        read = [data[index] for index in range(len(data))]
+        assert {number for (_, epochs), _ in read for number in epochs} == {epoch}
+        orders.append(np.concatenate([rows for (rows, _), _ in read]))
+        np.testing.assert_array_equal(np.concatenate([label for _, label in read]), labels[orders[-1]])
+    assert all(sorted(order) == list(range(30)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_keras_reads_each_epoch_of_the_data():
+    features, labels = examples()
+    counts = np.zeros((4, 30), int)
+
+    def read(rows, epoch):
+        counts[epoch, rows] += 1
+        return features[rows]
+
+    fitted(settings(), train=Batches(read, labels, 8, 0))
+    # Before the first epoch it looks at two batches, for their shapes.
+    assert (counts[1:] == 1).all()
+    assert set(counts[0]) == {1, 2}
+
+
+def test_a_loss_that_is_no_number_stops_with_the_key_to_change():
+    with pytest.raises(GraftError, match=r"^head\.lr: at a learning rate of 3e\+38 the loss is (nan|inf); try a small"):
+        fitted(settings(lr=3e38, optimizer="sgd", widths=[6]))
+
+
+def test_a_log_for_tensorboard_is_written_on_demand(tmp_path):
+    pytest.importorskip("tensorboard")
+    fitted(settings(), log_folder=tmp_path / "logs")
+    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["train", "validation"]
+
+
+def test_the_tables_hold_what_params_yaml_can_name():
+    assert set(get_args(params.Initializer)) == set(dense_heads.INITIALIZERS)
+    assert set(get_args(params.Optimizer)) == set(dense_heads.OPTIMIZERS)
+    assert set(get_args(params.Pooling)) == set(dense_heads.POOLINGS) == set(dense_heads.ARRAY_POOLINGS)
+
+
+def test_two_processes_train_the_same_weights_to_the_last_bit():
+    # What a process did before must not matter either: the second one trains something else first.
+    commands = [[sys.executable, "-m", "tests.test_dense_heads", before] for before in ("0", "1")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for command in commands]
+    first, second = (process.communicate()[0] for process in processes)
+    assert len(first) > 100
+    assert first == second
+
+
+if __name__ == "__main__":
+    for _ in range(int(sys.argv[1])):
+        fitted(settings(dropout=0.1), seed=7)
+    trained, _ = fitted(settings(kind="se", widths=[6], dropout=0.5, l2=0.01, optimizer="adamw"))
+    sys.stdout.buffer.write(b"".join(array.tobytes() for array in arrays(trained)))
