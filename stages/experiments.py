@@ -219,7 +219,12 @@ def _ran(experiment: Experiment) -> str:
 
 
 def _reason(log: Path) -> str:
-    """Return the line of a log that says most: a stage's own, or else DVC's last."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    faults = [line for line in lines if line.lower().startswith("error: ")]
-    return faults[0].partition(": ")[2] if faults else next(filter(None, reversed(lines)), "without a word")
+    """Return the line of a log that says most: what a stage says itself, what Python says of it, or what DVC says."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    # A progress bar's line ends with a carriage return, if at all.
+    lines = [line.rpartition("\r")[2].strip() for line in lines]
+    of_stage = [line for line in lines if line.startswith("error: ")]
+    of_python = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    of_dvc = [line for line in lines if line.startswith("ERROR: ")]
+    said = (of_stage[:1] or of_python[-1:] or of_dvc[:1] or ["it says nothing"])[0]
+    return said.removeprefix("error: ").removeprefix("ERROR: ")

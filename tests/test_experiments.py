@@ -58,6 +58,16 @@ def test_a_failure_names_its_reason_and_its_log_and_what_came_before_is_kept(rep
     assert git("status", "--porcelain") == ""
 
 
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [("raise ValueError('no steps')", "ValueError: no steps"), ("sys.exit(3)", "failed to reproduce 'evaluate': ")],
+)
+def test_a_failure_without_a_word_of_its_own_has_pythons_or_dvcs(repository, statement, reason):
+    Path("stages/evaluate.py").write_text(f"import sys\nprint('  5%\\r', end='')\n{statement}\n")
+    with pytest.raises(GraftError, match=rf"^bad: failed, {reason}"):
+        list(experiments.completed([experiments.planned("bad", {})]))
+
+
 def test_nothing_runs_if_the_code_has_changed_since_the_plan(repository):
     planned = [experiments.planned("late", {})]
     Path("stages/evaluate.py").write_text(one_stage.SCRIPT + "# changed\n")
