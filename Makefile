@@ -5,13 +5,24 @@ INSTALLED := $(VENV)/installed
 # Stages are run as `python`, which must be the environment's.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help repro test test-all check setup
+# For crossval and study, on the command line (a variable of the environment is none of them).
+SET :=
+NAME :=
+AGAINST :=
+
+.PHONY: help repro crossval study test test-all check setup
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 repro: $(INSTALLED) ## run the pipeline: dvc repro
 	dvc repro
+
+crossval: $(INSTALLED) ## judge on every fold: make crossval SET="backbone=MobileNetV2 lr=1e-4" NAME=mobilenet AGAINST=main
+	python -m stages.crossval $(SET:%=-S '%') $(NAME:%=--name '%') $(AGAINST:%=--against '%')
+
+study: $(INSTALLED) ## rank the variants of a study in studies.yaml: make study NAME=augmentation
+	python -m stages.study $(SET:%=-S '%') '$(NAME)'
 
 test: $(INSTALLED) ## check the style and run the tests
 	ruff check .

@@ -7,10 +7,10 @@ no pass.
 import argparse
 import json
 import math
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from stages import experiments
 from stages.parts import params
 from stages.parts.errors import GraftError, run
 
@@ -65,21 +65,7 @@ def metrics_at(revision: str) -> dict:
     GraftError
         If there is no such revision, or it has no metrics.
     """
-    # "./" stands for this folder, which need not be the top of the git repository.
-    command = ["git", "show", f"{_commit(revision)}:./{METRICS.as_posix()}"]
-    result = subprocess.run(command, capture_output=True, check=False)
-    if result.returncode:
-        raise GraftError(f"{METRICS} at {revision}: {result.stderr.decode(errors='replace').strip().splitlines()[-1]}")
-    return parsed(result.stdout, f"{METRICS} at {revision}")
-
-
-def _commit(revision: str) -> str:
-    # DVC keeps experiments under refs/exps, by name at the end.
-    listing = subprocess.run(
-        ["git", "for-each-ref", "--format=%(refname)", "refs/exps"], capture_output=True, text=True, check=False
-    )
-    names = {name.rsplit("/", 1)[-1]: name for name in listing.stdout.split()}
-    return names.get(revision, revision)
+    return parsed(experiments.file_at(revision, METRICS), f"{METRICS} at {revision}")
 
 
 def checks(settings: params.Gate) -> Iterator[tuple[str, Callable[[float], bool], str]]:

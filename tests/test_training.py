@@ -114,6 +114,13 @@ def test_plateau_lowers_the_rate_tenfold_when_the_validation_loss_does_not_fall(
     assert [row["learning_rate"] for row in history] == pytest.approx([0.01, 0.01, 0.001])
 
 
+def test_no_epochs_leave_the_network_as_it_is():
+    model = network()
+    before = model.get_weights()
+    assert train(model, examples(), examples(seed=1), settings(epochs=0)) == []
+    assert all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True))
+
+
 def test_training_stops_after_patience_epochs_without_a_better_one():
     contrary = examples()._replace(labels=(examples().labels + 1) % CLASSES)
     history = train(network(), examples(), contrary, settings(patience=2, epochs=10, schedule="constant"))

@@ -1,6 +1,7 @@
 """The parameters, typed and checked: the one mirror of params.yaml and its only reader."""
 
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -228,8 +229,13 @@ class Parameters(Section):
         return self
 
 
-def load(path: str | Path = PATH) -> Parameters:
+def load(path: str | Path = PATH, changes: Mapping[str, str] | None = None) -> Parameters:
     """Read and check a parameters file.
+
+    Parameters
+    ----------
+    path : of the file.
+    changes : values by dotted key (`{"fine_tune.epochs": "3"}`), as text, that take the place of the file's.
 
     Raises
     ------
@@ -244,10 +250,24 @@ def load(path: str | Path = PATH) -> Parameters:
         raise GraftError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise GraftError(f"{path}: no keys and values in it; params.yaml of the repository has every key")
+    for key, text in (changes or {}).items():
+        _change(values, key, text)
     try:
         return Parameters.model_validate(values)
     except ValidationError as error:
         raise GraftError(f"{path}: {_first_fault(error)}") from error
+
+
+def _change(values: dict, key: str, text: str) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise GraftError(f"{key}: {section} is a value, not a section; params.yaml has every key with its meaning")
+    try:
+        values[name] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise GraftError(f"{key}: not a value: {text}") from error
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -49,7 +49,7 @@ class Settings:
     Attributes
     ----------
     learning_rate : the peak rate, above 0.
-    epochs : passes over the examples, from 1.
+    epochs : passes over the examples; 0 leaves the network as it is.
     batch_size : examples in a step, from 1; the last batch of an epoch is filled up with examples that do not count.
     optimizer : a key of `OPTIMIZERS`.
     momentum : of sgd and rmsprop, from 0 and below 1.
@@ -145,6 +145,8 @@ def train(
     GraftError
         If the loss is no longer a finite number.
     """
+    if not settings.epochs:
+        return []
     twin = with_fast_gradients(model)
     flat = FlatNetwork(twin)
     steps = math.ceil(len(examples.labels) / settings.batch_size)

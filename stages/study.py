@@ -1,0 +1,165 @@
+"""Compare variants of the settings: run each over several seeds or folds, and rank them.
+
+    python -m stages.study NAME [-S KEY=VALUE ...]
+
+The studies are in studies.yaml. Variants are ranked by the accuracy on the validation part: nothing is chosen on the
+test part, whose accuracy stands beside it. Every run is a DVC experiment (see experiments.py): what is done is not run
+again. Writes metrics/studies/NAME.csv and NAME.png.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stages import experiments
+from stages.crossval import validation_accuracy
+from stages.parts.errors import GraftError, nearest, run
+from stages.parts.files import replacing, write_text
+
+STUDIES = Path("studies.yaml")
+RESULTS = Path("metrics/studies")
+ACCURACY = Path("metrics/accuracy.json")
+INCHES_A_VARIANT = 0.4
+# Of a matplotlib cycle: the first two colours differ for the colour-blind too.
+LOOKS = {"validation": {"marker": "o", "color": "C0"}, "test": {"marker": "D", "color": "C1", "mfc": "white"}}
+
+
+class Study(BaseModel):
+    """One comparison.
+
+    Attributes
+    ----------
+    about : what is compared, in a line.
+    settings : texts KEY=VALUE that hold for all variants.
+    over : the one key that differs between runs of a variant, and its values: seeds, or folds of the split.
+    variants : the texts KEY=VALUE of each, by its name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    about: Annotated[str, Field(min_length=1)]
+    settings: list[str] = []
+    over: Annotated[dict[str, Annotated[list[int], Field(min_length=1)]], Field(min_length=1, max_length=1)]
+    variants: Annotated[dict[str, list[str]], Field(min_length=1)]
+
+
+def load(name: str, path: Path = STUDIES) -> Study:
+    """Return a study.
+
+    Raises
+    ------
+    GraftError
+        If there is none of this name, or the file is not as it must be.
+    """
+    try:
+        studies = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise GraftError(f"{path}: no such file; run in the folder that holds it") from error
+    except yaml.YAMLError as error:
+        raise GraftError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(studies, dict) or name not in studies:
+        known = map(str, studies) if isinstance(studies, dict) else ()
+        raise GraftError(f"{path}: no study is called {name!r}; {nearest(name, known)}")
+    try:
+        return Study.model_validate(studies[name])
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join([name, *map(str, fault["loc"])])
+        raise GraftError(f"{path}: {key}: {fault['msg']}") from error
+
+
+def runs(name: str, study: Study, extra: Mapping[str, str]) -> pd.DataFrame:
+    """Return a row for each run: variant, value (of the key that differs), experiment.
+
+    Settings of the variant go before `extra`, and those before the study's own.
+
+    Raises
+    ------
+    GraftError
+        If a setting is refused.
+    """
+    ((key, values),) = study.over.items()
+    shared = experiments.parse_settings(study.settings) | dict(extra)
+    rows = []
+    for variant, texts in study.variants.items():
+        settings = shared | experiments.parse_settings(texts)
+        for value in values:
+            label = f"{name}-{variant}-{key.rsplit('.', 1)[-1]}{value}"
+            rows.append((variant, value, experiments.planned(label, settings | {key: str(value)})))
+    return pd.DataFrame(rows, columns=["variant", "value", "experiment"])
+
+
+def results(references: Sequence[str]) -> pd.DataFrame:
+    """Return the accuracies, from 0 to 1, on the validation and the test part, a row for each experiment."""
+    rows = [
+        {"validation": validation_accuracy(one), "test": experiments.json_at(one, ACCURACY)["accuracy"]}
+        for one in references
+    ]
+    return pd.DataFrame(rows)
+
+
+def ranked(accuracies: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each variant, the best mean on the validation part first; of equals, the first named.
+
+    Parameters
+    ----------
+    accuracies : columns variant, validation, test; a row for each run.
+
+    Returns
+    -------
+    Columns variant, runs, and of validation and test the mean and the spread, the sample standard deviation over the
+    runs; NaN of a single one.
+    """
+    table = accuracies.groupby("variant", sort=False).agg(
+        runs=("validation", "size"),
+        validation_mean=("validation", "mean"),
+        validation_spread=("validation", "std"),
+        test_mean=("test", "mean"),
+        test_spread=("test", "std"),
+    )
+    return table.sort_values("validation_mean", ascending=False, kind="stable").reset_index()
+
+
+def draw(path: Path, table: pd.DataFrame, title: str) -> None:
+    """Draw means and spreads of what `ranked` returns, the best variant on top."""
+    figure = Figure((8, 1.5 + INCHES_A_VARIANT * len(table)), layout="constrained")
+    axes = figure.subplots()
+    for offset, (part, look) in zip((-0.12, 0.12), LOOKS.items(), strict=True):
+        places = [row + offset for row in range(len(table))]
+        spread = table[f"{part}_spread"].fillna(0)
+        axes.errorbar(table[f"{part}_mean"], places, xerr=spread, ls="none", capsize=3, label=part, **look)
+    axes.set_yticks(range(len(table)), table["variant"], parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlabel("accuracy: mean, and standard deviation over the runs")
+    axes.set_title(title, fontsize=10, parse_math=False)
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend()
+    with replacing(path) as temporary:
+        # Without the metadata the bytes do not change with matplotlib's version number.
+        figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.study", description="Rank the variants of a study.")
+    parser.add_argument("name", help=f"of a study in {STUDIES}")
+    parser.add_argument("-S", "--set-param", metavar="KEY=VALUE", action="append", default=[])
+    arguments = parser.parse_args()
+    name = arguments.name
+    study = load(name)
+    planned = runs(name, study, experiments.parse_settings(arguments.set_param))
+    references = list(experiments.completed(planned["experiment"].tolist()))
+    accuracies = pd.concat([planned[["variant", "value"]], results(references)], axis=1)
+    table = ranked(accuracies)
+    write_text(RESULTS / f"{name}.csv", table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    draw(RESULTS / f"{name}.png", table, study.about)
+    print(table.to_string(index=False, float_format="{:.4f}".format, na_rep="-"))
+
+
+if __name__ == "__main__":
+    run(main)
