@@ -10,6 +10,7 @@ others up to 30 are counted as the median of those after the first.
 import argparse
 import csv
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from benchmarks.results import Row
 
 CLAIM = "`dvc exp run -S lr=...`, the second and later"
 EPOCHS = 30
+STAGES = ["fine_tune", "export", "evaluate"]
 
 
 def step_seconds(rows: Sequence[dict], step: int, epochs: int = EPOCHS) -> float:
@@ -65,6 +67,21 @@ def parts_of(split: Path) -> dict[str, str]:
         return {row["path"]: row["split"] for row in csv.DictReader(file)}
 
 
+def experiment(clone: Clone, learning_rate: float) -> sides.Run:
+    """Run the pipeline with another learning rate; return what it took.
+
+    Raises
+    ------
+    RuntimeError
+        If other stages ran than those that the rate concerns.
+    """
+    run = clone.dvc("exp", "run", "-S", f"lr={learning_rate}")
+    stages = re.findall(r"^Running stage '(\w+)'", run.output, re.MULTILINE)
+    if stages != STAGES:
+        raise RuntimeError(f"dvc exp run -S lr={learning_rate} ran {stages}, not {STAGES}")
+    return run
+
+
 def rows_of(graft: Sequence[sides.Run], logs: dict[str, list[tuple[sides.Run, list[dict]]]], epochs: int) -> list[Row]:
     """Return the lines of the table from what Graft's runs took and the other side's logs."""
     rows = []
@@ -105,7 +122,7 @@ def main() -> None:
         graft, logs = [], {side: [] for side in variants}
         for pair in range(options.pairs):
             learning_rate = round(1e-4 * (1 + pair / 10), 6)
-            graft.append(clone.dvc("exp", "run", "-S", f"lr={learning_rate}"))
+            graft.append(experiment(clone, learning_rate))
             print(f"  dvc exp run {graft[-1].seconds:.1f} s", flush=True)
             for side, variables in variants.items():
                 logs[side].append(keras.run(learning_rate, variables))
