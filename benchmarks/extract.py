@@ -3,7 +3,8 @@
 Graft: the stage `extract`, a process of its own, on a compiled backbone, and beside it `freeze`, which compiles that.
 Keras: a process that builds the network and runs `predict` on image_dataset_from_directory. Both begin as new
 processes, and the image files are in the system's cache for both. What comes out is compared on the same pixels:
-Keras's resizing is another than Pillow's, so Keras is given the squares that Graft's loader makes.
+Keras's resizing is another than Pillow's, so Keras is given the squares that Graft's loader makes. That needs
+`--weights`: without, each process draws another network.
 """
 
 import argparse
@@ -24,7 +25,7 @@ FEATURES = "data/features/features.npy"
 BATCH_SIZE = 32
 
 
-def differences(workspace: Path, weights: str | None) -> tuple[float, float]:
+def differences(workspace: Path, weights: str) -> tuple[float, float]:
     """Return how far Graft's features are from Keras's on the same pixels, relative L2: of all images, of the worst."""
     from benchmarks.keras_extraction import network
     from stages.parts import images
@@ -68,6 +69,16 @@ class Sides:
         arguments = [self.images, self._folder / "keras.npy", *([self._weights] if self._weights else [])]
         return sides.python("benchmarks.keras_extraction", *arguments, **variables)
 
+    def compared(self) -> list[float] | None:
+        """Return how far the features are apart, of all images and of the worst; None without a weights file.
+
+        Without one, each process draws another network.
+        """
+        if self._weights is None:
+            return None
+        told = sides.python("benchmarks.extract", "--compare", self.workspace.folder, self._weights)
+        return [float(number) for number in told.output.split()[-2:]]
+
 
 def after(first: sides.Run, second: sides.Run) -> sides.Run:
     """Return what two runs took, one after the other."""
@@ -78,7 +89,7 @@ def after(first: sides.Run, second: sides.Run) -> sides.Run:
     )
 
 
-def rows_of(took: dict[str, list[sides.Run]], checked: list[float]) -> list[Row]:
+def rows_of(took: dict[str, list[sides.Run]], checked: list[float] | None) -> list[Row]:
     """Return the lines of the table from what each side took, and how far the features are apart."""
     rows = []
     extract, freeze = took["extract"], took["freeze"]
@@ -98,6 +109,8 @@ def rows_of(took: dict[str, list[sides.Run]], checked: list[float]) -> list[Row]
                 )
             )
     rows.sort(key=lambda row: (row.claim != CLAIM, row.against))
+    if checked is None:
+        return rows
     overall, worst = checked
     note = f"of all images together; {worst:.1e} at the worst image"
     against = "features by Keras on the same pixels, relative L2"
@@ -107,16 +120,15 @@ def rows_of(took: dict[str, list[sides.Run]], checked: list[float]) -> list[Row]
 def main() -> None:
     """Measure both sides in turn, compare what they computed, and write the figures; or only compare."""
     if sys.argv[1:2] == ["--compare"]:
-        print(*differences(Path(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else None))
+        print(*differences(Path(sys.argv[2]), sys.argv[3]))
         return
     options = sides.parsed(sides.parser(__doc__))
     with tempfile.TemporaryDirectory() as name:
         both = Sides(Path(name), options)
         variants = {side: lambda variables=v: both.keras(variables) for side, v in sides.keras_sides().items()}
         took = sides.in_turn({"extract": both.extract, "freeze": both.freeze} | variants, options.pairs)
-        arguments = [both.workspace.folder, *([options.weights] if options.weights else [])]
-        told = sides.python("benchmarks.extract", "--compare", *arguments).output
-    results.write("extract", options, rows_of(took, [float(number) for number in told.split()[-2:]]))
+        checked = both.compared()
+    results.write("extract", options, rows_of(took, checked))
 
 
 if __name__ == "__main__":
