@@ -10,7 +10,12 @@ SET :=
 NAME :=
 AGAINST :=
 
-.PHONY: help repro crossval study test test-all check setup
+# In the order of the report; what is measured with: make bench ARCHIVE=photos.tar WEIGHTS=file.h5 IMAGES=100 PAIRS=1
+BENCHMARKS := extract new_images fine_tune_epoch learning_rate from_archive predict_start memory interpreters
+MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
+	$(if $(IMAGES),--images $(IMAGES)) $(if $(PAIRS),--pairs $(PAIRS))
+
+.PHONY: help repro crossval study test test-all bench check setup
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -30,6 +35,10 @@ test: $(INSTALLED) ## check the style and run the tests
 
 test-all: $(INSTALLED) ## run the slow tests too
 	pytest -n auto -m ''
+
+bench: $(INSTALLED) ## measure all claims, which takes hours, and rewrite benchmarks/RESULTS.md: ARCHIVE= WEIGHTS= IMAGES= PAIRS=
+	@set -e; for name in $(BENCHMARKS); do echo "benchmarks.$$name"; python -m benchmarks.$$name $(MEASURED_WITH); done
+	python -m benchmarks.report
 
 setup: $(INSTALLED) ## make the environment .venv with the pinned versions
 

@@ -7,27 +7,22 @@ by epoch, in an order that alternates; each side's first epoch (tracing, filling
 """
 
 import argparse
-import json
-import os
-import resource
-import subprocess
-import sys
-import tarfile
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 # Here no part of Graft and no TensorFlow is imported: the Keras side is to run as a user of Keras runs it.
 import numpy as np
 
+from benchmarks import photographs, results, sides
+from benchmarks.results import Row
+from benchmarks.sides import Turns
+
 SIZE = 224
 BATCH_SIZE = 32
 FROM_LAYER = 100
 LEARNING_RATE = 1e-4
-CLASSES = 5
-SEED = 0
+CLASSES = photographs.CLASSES
 # Of `stages.parts.augment`; the layers of the Keras side draw from the same ranges.
 AUGMENTATION = {
     "flip": "horizontal",
@@ -38,26 +33,6 @@ AUGMENTATION = {
     "contrast": 0.0,
     "saturation": 0.0,
 }
-
-
-class Turns:
-    """A side's end of the pipe: waits for its turn, then tells how long the epoch took."""
-
-    def wait(self) -> None:
-        """Wait until it is this side's turn, and start the clocks."""
-        sys.stdin.readline()
-        self._begin = time.perf_counter(), time.process_time()
-
-    def done(self) -> None:
-        """Tell the epoch's seconds, the processor's seconds and the peak memory so far; wait for the next turn."""
-        wall, processor = self._begin
-        told = {
-            "seconds": time.perf_counter() - wall,
-            "processor_seconds": time.process_time() - processor,
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        }
-        print(json.dumps(told), flush=True)
-        self.wait()
 
 
 def keras_side(folder: Path, weights: str | None, epochs: int) -> None:
@@ -146,118 +121,76 @@ def _requests(folder: Path) -> list:
 SIDES = {"keras": keras_side, "graft": graft_side}
 
 
-def bring_images(folder: Path, archive: Path | None, count: int) -> None:
-    """Put `count` images into class folders: the first of each class of an archive, or generated ones."""
-    if archive is None:
-        for number in range(count):
-            _generate(folder / f"class_{number % CLASSES}" / f"{number:06}.jpg", number)
-        return
-    with tarfile.open(archive) as members:
-        photographs = sorted(m.name for m in members.getmembers() if m.name.endswith(".jpg"))
-        # Spread over the sorted names, so that each class keeps its share.
-        chosen = {photographs[i * len(photographs) // count] for i in range(min(count, len(photographs)))}
-        members.extractall(folder, [m for m in members.getmembers() if m.name in chosen], filter="data")
-    inner = [path for path in folder.iterdir() if path.is_dir()]
-    if len(inner) == 1:
-        for classes in inner[0].iterdir():
-            classes.rename(folder / classes.name)
-        inner[0].rmdir()
-
-
-def _generate(path: Path, number: int) -> None:
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    coarse = np.random.default_rng([SEED, number]).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC).save(path, quality=90)
-
-
-def start(side: str, folder: Path, weights: str | None, epochs: int, onednn: bool) -> subprocess.Popen:
+def worker(side: str, folder: Path, options: argparse.Namespace, variables: dict[str, str]) -> sides.Worker:
     """Start a side's process; it waits for its turn."""
-    environment = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
-    # Graft turns oneDNN on itself; for Keras the default depends on the processor.
-    if onednn:
-        environment["TF_ENABLE_ONEDNN_OPTS"] = "1"
-    command = [sys.executable, "-m", "benchmarks.fine_tune_epoch", "--side", side, "--folder", str(folder)]
-    command += ["--epochs", str(epochs)] + (["--weights", weights] if weights else [])
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+    arguments = ["--side", side, "--folder", folder, "--epochs", options.pairs + 1]
+    arguments += ["--weights", options.weights] if options.weights else []
+    return sides.Worker("benchmarks.fine_tune_epoch", *arguments, PYTHONPATH=str(sides.ROOT), **variables)
 
 
-def take_turn(process: subprocess.Popen) -> dict[str, float]:
-    """Let a side run an epoch; return what it tells."""
-    process.stdin.write("\n")
-    process.stdin.flush()
-    for line in process.stdout:
-        if line.startswith("{"):
-            return json.loads(line)
-    raise RuntimeError(f"{' '.join(process.args)} ended with status {process.wait()}")
-
-
-def measure(folder: Path, weights: str | None, pairs: int, keras_onednn: bool) -> dict[str, list[dict[str, float]]]:
+def measure(workers: dict[str, sides.Worker], pairs: int) -> dict[str, list[dict[str, float]]]:
     """Return what each side told of each counted epoch."""
-    processes = {
-        "keras": start("keras", folder, weights, pairs + 1, keras_onednn),
-        "graft": start("graft", folder, weights, pairs + 1, True),
-    }
-    told: dict[str, list[dict[str, float]]] = {side: [] for side in processes}
+    told: dict[str, list[dict[str, float]]] = {side: [] for side in workers}
     for pair in range(pairs + 1):
-        for side in sorted(processes, reverse=pair % 2 == 0):
-            row = take_turn(processes[side])
+        for side in sorted(workers, reverse=pair % 2 == 0):
+            row = workers[side].turn()
             told[side].append(row)
-            line = f"  {side:5s} {row['seconds']:6.1f} s, processor {row['processor_seconds']:6.1f} s"
+            line = f"  {side:14s} {row['seconds']:6.1f} s, processor {row['processor_seconds']:6.1f} s"
             print(line if pair else f"{line}  (not counted)", flush=True)
-    for process in processes.values():
-        process.communicate("\n")
+    for one in workers.values():
+        one.end()
     return {side: rows[1:] for side, rows in told.items()}
 
 
-def ratio(told: dict[str, list[dict[str, float]]], key: str) -> float:
-    """Return the median over pairs of Keras's figure by Graft's."""
-    return median(keras[key] / graft[key] for keras, graft in zip(told["keras"], told["graft"], strict=True))
+def rows_of(told: dict[str, list[dict[str, float]]]) -> list[Row]:
+    """Return the lines of the table from what the sides told."""
+    return [
+        Row(
+            claim="a fine-tuning epoch, warm store",
+            against="Keras fit, same layers, batch size and kind of augmentation, images in RAM" + sides.said_of(side),
+            kind="times",
+            wanted=4.0,
+            measured=sides.ratios(_each(told[side], "seconds"), _each(told["graft"], "seconds")),
+            seconds=[median(_each(told[one], "seconds")) for one in ("graft", side)],
+            peak_mib=[max(_each(told[one], "peak_mib")) for one in ("graft", side)],
+        )
+        for side in told
+        if side != "graft"
+    ]
 
 
-def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+def _each(rows: list[dict[str, float]], key: str) -> list[float]:
+    return [row[key] for row in rows]
+
+
+def options_given() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--archive", type=Path, help="a .tar of class folders of .jpg (default: generated images)")
-    parser.add_argument("--weights", help="a weights file of MobileNetV2 without top (default: drawn at random)")
-    parser.add_argument("--images", type=int, default=2936, help="images in an epoch")
-    parser.add_argument("--pairs", type=int, default=3, help="counted epochs of each side")
-    parser.add_argument("--keras-onednn", action="store_true", help="oneDNN on for Keras too, whatever the processor")
+    parser = sides.parser(__doc__, images=2936)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--epochs", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args(given)
+    parser.add_argument("--fill", action="store_true", help=argparse.SUPPRESS)
+    return sides.parsed(parser)
 
 
 def main() -> None:
-    """Measure both sides in turn and print the medians, or be one of the sides."""
-    options = arguments()
-    if options.side:
-        SIDES[options.side](options.folder, options.weights, options.epochs)
-        return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "images").mkdir()
-        bring_images(folder / "images", options.archive, options.images)
-        filled = "from benchmarks.fine_tune_epoch import *; fill_store(Path(sys.argv[1]), sys.argv[2] or None)"
-        subprocess.run([sys.executable, "-c", filled, name, options.weights or ""], check=True)
-        told = measure(folder, options.weights, options.pairs, options.keras_onednn)
-    for side, rows in told.items():
-        middle = {key: median(row[key] for row in rows) for key in rows[0]}
-        print(
-            f"{side}: an epoch of {options.images} images in {middle['seconds']:.1f} s "
-            f"({middle['processor_seconds']:.1f} s of processor time), peak memory {middle['peak_mib']:.0f} MiB"
-        )
-    print(f"ratio, median of {options.pairs} pairs: {ratio(told, 'seconds'):.2f}", end="")
-    print(f" (processor time {ratio(told, 'processor_seconds'):.2f})")
+    """Measure the sides in turn and write the figures, or be one of the sides."""
+    options = options_given()
+    weights = str(options.weights) if options.weights else None
+    if options.fill:
+        fill_store(options.folder, weights)
+    elif options.side:
+        SIDES[options.side](options.folder, weights, options.epochs)
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            photographs.bring(folder / "images", options)
+            given = ["--weights", options.weights] if options.weights else []
+            sides.python("benchmarks.fine_tune_epoch", "--fill", "--folder", folder, *given)
+            workers = {"graft": worker("graft", folder, options, {})}
+            for side, variables in sides.keras_sides().items():
+                workers[side] = worker("keras", folder, options, variables)
+            results.write("fine_tune_epoch", options, rows_of(measure(workers, options.pairs)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+"""Peak memory of extract and fine_tune at two numbers of images: `python -m benchmarks.memory`.
+
+The stages run as they do in the pipeline, from an empty store, at `--images` and at ten times as many. The larger set
+is ten copies of each image, told apart by a byte or more behind the end of the JPEG: for the store and for DVC they are
+ten images. Memory is that of the stage's process with its children: all that is resident, and without mapped files.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from benchmarks import photographs, results, sides
+from benchmarks.projects import Workspace, settings
+from benchmarks.results import Row
+
+TIMES = 10
+WANTED_MIB = 2048
+STAGES = ("extract", "fine_tune")
+
+
+def measured(folder: Path, images: Path, options: argparse.Namespace) -> dict[str, sides.Run]:
+    """Return what extract and fine_tune took on a folder of images."""
+    # A known C: cross-validation is not what is measured. An epoch more would need no more memory, only time.
+    changes = settings(images, options.weights, head__C=1.0, fine_tune__epochs=options.epochs)
+    workspace = Workspace(folder, changes)
+    workspace.stages("resolve", "download", "split", "freeze")
+    extract = workspace.stage("extract")
+    print(f"  extract: {extract.peak_mib:.0f} MiB, without mapped files {extract.private_mib:.0f}", flush=True)
+    workspace.stages("train_head")
+    fine_tune = workspace.stage("fine_tune")
+    print(f"  fine_tune: {fine_tune.peak_mib:.0f} MiB, without mapped files {fine_tune.private_mib:.0f}", flush=True)
+    return {"extract": extract, "fine_tune": fine_tune}
+
+
+def rows_of(took: dict[int, dict[str, sides.Run]]) -> list[Row]:
+    """Return the lines of the table: each stage's peak at each number of images."""
+    fewest = min(took)
+    return [
+        Row(
+            claim=f"peak memory of {stage}, {count:,} images",
+            against="-"
+            if count == fewest
+            else f"{runs[stage].peak_mib / took[fewest][stage].peak_mib:.2f} times that of {fewest:,} images",
+            kind="mib",
+            wanted=WANTED_MIB,
+            measured=[runs[stage].peak_mib],
+            seconds=[runs[stage].seconds],
+            note=f"{runs[stage].private_mib:.0f} MiB without mapped files",
+        )
+        for stage in STAGES
+        for count, runs in sorted(took.items())
+    ]
+
+
+def main() -> None:
+    """Measure both sizes and write the figures."""
+    parser = sides.parser(__doc__, pairs=1)
+    parser.add_argument("--epochs", type=int, default=1, help="of fine-tuning (default %(default)s)")
+    parser.add_argument("--once", action="store_true", help="only the smaller number of images")
+    options = sides.parsed(parser)
+    took = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = photographs.bring(folder / "images", options)
+        took[len(paths)] = measured(folder / "few", folder / "images", options)
+        results.write("memory", options, rows_of(took))
+        if not options.once:
+            photographs.copies(paths, folder / "copies", TIMES)
+            took[len(paths) * TIMES] = measured(folder / "many", folder / "copies", options)
+            results.write("memory", options, rows_of(took))
+
+
+if __name__ == "__main__":
+    main()

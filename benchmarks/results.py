@@ -1,0 +1,105 @@
+"""The figures of the benchmarks: one JSON file each, in git, from which `benchmarks.report` writes the table."""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "dvc", "numpy", "pillow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of the table.
+
+    Attributes
+    ----------
+    claim, against : what was measured, and beside what.
+    kind : how to read `wanted` and `measured`; a key of `benchmarks.report.KINDS`.
+    wanted : the bound to keep; None where there is none.
+    measured : a figure for each pair.
+    seconds, peak_mib : the median time and the largest memory, of Graft and then of the other side; may be empty.
+    at_least : the other side had not ended: what is measured is a lower bound.
+    note : what the reader must know beside it.
+    """
+
+    claim: str
+    against: str
+    kind: str
+    wanted: float | None
+    measured: Sequence[float]
+    seconds: Sequence[float] = ()
+    peak_mib: Sequence[float] = ()
+    at_least: bool = False
+    note: str = ""
+
+
+def machine() -> dict[str, object]:
+    """Return what kind of machine this is, without its name."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def processor(information: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the processor's model and whether it has AVX-512, as far as the system tells."""
+    if not information.is_file():
+        return platform.processor() or platform.machine()
+    facts = dict(_facts(information.read_text(encoding="utf-8", errors="replace")))
+    if not facts.keys() >= {"model name", "cpu family", "model", "flags"}:
+        return platform.machine()
+    avx512 = "with" if "avx512f" in facts["flags"].split() else "without"
+    return f"{facts['model name']} (family {facts['cpu family']} model {facts['model']}), {avx512} AVX-512"
+
+
+def _facts(text: str) -> list[tuple[str, str]]:
+    lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return [(key.strip(), value.strip()) for key, value in lines]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that figures depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def conditions(options: argparse.Namespace) -> dict[str, object]:
+    """Return what was measured with, without any path."""
+    return {
+        "images": options.images,
+        "photographs": "of an archive" if options.archive else "generated",
+        "weights": "of a file" if options.weights else "drawn at random",
+    }
+
+
+def write(name: str, options: argparse.Namespace, rows: Sequence[Row]) -> None:
+    """Write the figures of a benchmark to `options.results`/NAME.json, in place of earlier ones."""
+    written = {
+        "benchmark": name,
+        "conditions": conditions(options),
+        "machine": machine(),
+        "versions": versions(),
+        "rows": [_rounded(asdict(row)) for row in rows],
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    path = options.results / f"{name}.json"
+    beside = path.with_suffix(".part")
+    beside.write_bytes((json.dumps(written, indent=2) + "\n").encode("utf-8"))
+    os.replace(beside, path)
+
+
+def _rounded(value: object) -> object:
+    """Return the same with all floats at four digits: more is noise."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
