@@ -112,7 +112,10 @@ def main() -> int:
     metrics = metrics_here()
     results = list(outcomes(metrics, settings))
     if revision is not None:
-        results += drops(metrics, metrics_at(revision), revision, settings)
+        earlier = metrics_at(revision)
+        results += drops(metrics, earlier, revision, settings)
+        if metrics.get("images") != earlier.get("images"):
+            print(f"note  not the same test part: {metrics.get('images')} images, {earlier.get('images')} at {revision}")
     for holds, line in results:
         print(f"{'pass' if holds else 'FAIL'}  {line}")
     return 0 if all(holds for holds, _ in results) else 1

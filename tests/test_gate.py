@@ -121,6 +121,11 @@ def test_a_drop_of_exactly_the_bound_passes(run_gate, repository):
     assert run_gate(GOOD | {"accuracy": 0.97}, "--against", "earlier")[0] == 0
 
 
+def test_test_parts_of_different_size_are_pointed_out(run_gate, repository):
+    _, lines = run_gate(GOOD | {"images": 330}, "--against", "earlier")
+    assert lines[0].startswith("note  not the same test part: 330 images, ")
+
+
 @pytest.mark.parametrize(("name", "value"), [("accuracy", 0.9699), ("balanced_accuracy", 0.9499)])
 def test_a_larger_drop_fails_although_every_threshold_holds(run_gate, repository, name, value):
     status, lines = run_gate(GOOD | {name: value}, "--against", "earlier")
