@@ -7,9 +7,9 @@ from pathlib import Path
 from stages.parts import heads, params
 from stages.parts.errors import nearest, run
 from stages.parts.files import read_json, read_rows, replacing, write_json
-from stages.parts.native_output import hidden
+from stages.parts.native_output import hidden, importing
 
-with hidden():
+with importing():
     from stages.parts import graft
 
 SPLIT = Path("data/split.csv")

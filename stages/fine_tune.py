@@ -9,12 +9,12 @@ from stages.parts import catalog, heads, params, scores, tensorboard
 from stages.parts.engine import Activations, Pixels, Request
 from stages.parts.errors import run
 from stages.parts.files import read_json, read_rows, replacing, write_json, write_rows
-from stages.parts.native_output import hidden
+from stages.parts.native_output import importing
 from stages.parts.network import Network
 from stages.parts.store import Store, default_folder
 from stages.parts.views import view_in_epoch
 
-with hidden():
+with importing():
     from stages.parts import graft, training
 
 SPLIT = Path("data/split.csv")

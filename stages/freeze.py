@@ -6,9 +6,9 @@ from pathlib import Path
 from stages.parts import backbones, catalog, params
 from stages.parts.errors import run
 from stages.parts.files import replacing, write_json
-from stages.parts.native_output import hidden
+from stages.parts.native_output import hidden, importing
 
-with hidden():
+with importing():
     from stages.parts import trunk
 
 WEIGHTS = Path("data/weights")

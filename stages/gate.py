@@ -114,8 +114,9 @@ def main() -> int:
     if revision is not None:
         earlier = metrics_at(revision)
         results += drops(metrics, earlier, revision, settings)
-        if metrics.get("images") != earlier.get("images"):
-            print(f"note  not the same test part: {metrics.get('images')} images, {earlier.get('images')} at {revision}")
+        counts = metrics.get("images"), earlier.get("images")
+        if counts[0] != counts[1]:
+            print(f"note  not the same test part: {counts[0]} images, {counts[1]} at {revision}")
     for holds, line in results:
         print(f"{'pass' if holds else 'FAIL'}  {line}")
     return 0 if all(holds for holds, _ in results) else 1

@@ -8,7 +8,7 @@ import numpy as np
 from stages.parts import heads, params, scores, tensorboard, views
 from stages.parts.errors import run
 from stages.parts.files import read_rows, replacing, write_json
-from stages.parts.native_output import hidden
+from stages.parts.native_output import importing
 
 SPLIT = Path("data/split.csv")
 FEATURES = Path("data/features/features.npy")
@@ -74,7 +74,7 @@ def trained_linear(data: Data, settings: params.Head, seed: int) -> heads.Head:
 
 def trained_layers(data: Data, settings: params.Head, seed: int) -> heads.Head:
     """Return the head that Keras trains."""
-    with hidden():
+    with importing():
         from stages.parts import dense_heads
 
     rows, labels = {}, {}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.parts import backbones, images
-from stages.parts.native_output import hidden
+from stages.parts.native_output import importing
 
 
 class ImagenetClassifier:
@@ -31,7 +31,7 @@ class ImagenetClassifier:
     def __init__(self, backbone: str, weights: str, resize: str):
         self._record = backbones.get(backbone)
         self._resize = resize
-        with hidden():
+        with importing():
             self._model = backbones.imagenet_classifier(backbone, weights)
         self.labels = backbones.imagenet_names()
         self.names = [label.partition(",")[0] for label in self.labels]

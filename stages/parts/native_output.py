@@ -1,5 +1,6 @@
 """Keeps quiet what compiled libraries write past Python, such as TensorFlow's greeting of a dozen lines."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -20,3 +21,19 @@ def hidden() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(nowhere)
         os.close(kept)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import a large library in the block: quietly, and a sixth faster.
+
+    None of the million objects that TensorFlow's import makes is garbage. Without looking for any it takes a sixth less
+    time, and they are never looked at again.
+    """
+    gc.disable()
+    try:
+        with hidden():
+            yield
+    finally:
+        gc.freeze()
+        gc.enable()
