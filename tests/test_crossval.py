@@ -233,7 +233,7 @@ def test_make_passes_its_variables_on():
     def printed(*arguments):
         # WSL has a variable NAME of its own.
         result = subprocess.run(
-            ["make", "-n", *arguments], cwd=ROOT, env=os.environ | {"NAME": "host"}, capture_output=True, text=True
+            ["make", "-n", "--no-print-directory", *arguments], cwd=ROOT, env=os.environ | {"NAME": "host"}, capture_output=True, text=True
         )
         return [line.split() for line in result.stdout.splitlines()][-1]
 

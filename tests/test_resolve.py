@@ -94,8 +94,8 @@ def test_a_missing_weights_file_is_one_line_and_changes_nothing(project, weights
     ("changes", "message"),
     [
         ({"image_size": 24}, r"image_size: 24 is too small, EfficientNetLite0 takes 32 or more"),
-        # The data set's own size is 64.
-        ({"backbone": "InceptionV3"}, r"image_size: 64 is too small, InceptionV3 takes 75 or more"),
+        # The data set's own size is 48.
+        ({"backbone": "InceptionV3"}, r"image_size: 48 is too small, InceptionV3 takes 75 or more"),
     ],
 )
 def test_an_image_too_small_for_the_backbone_changes_nothing(project, changes, message):
