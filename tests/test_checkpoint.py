@@ -24,9 +24,7 @@ class _Named:
 
 
 class _Tensor:
-    def __init__(
-        self, key: str, values: list, storage_type: str, offset: int, shape: tuple, strides: tuple
-    ) -> None:
+    def __init__(self, key: str, values: list, storage_type: str, offset: int, shape: tuple, strides: tuple) -> None:
         self.key, self.values, self.storage_type = key, values, storage_type
         self.view = offset, shape, strides
 

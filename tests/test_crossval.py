@@ -232,9 +232,8 @@ def test_a_failed_fold_leaves_the_earlier_result_whole(project, monkeypatch, tmp
 def test_make_passes_its_variables_on():
     def printed(*arguments):
         # WSL has a variable NAME of its own.
-        result = subprocess.run(
-            ["make", "-n", "--no-print-directory", *arguments], cwd=ROOT, env=os.environ | {"NAME": "host"}, capture_output=True, text=True
-        )
+        command = ["make", "-n", "--no-print-directory", *arguments]
+        result = subprocess.run(command, cwd=ROOT, env=os.environ | {"NAME": "host"}, capture_output=True, text=True)
         return [line.split() for line in result.stdout.splitlines()][-1]
 
     crossval = ["python", "-m", "stages.crossval"]

@@ -72,9 +72,7 @@ def test_a_batch_norm_behind_anything_else_stays(layers):
 def test_a_convolution_that_others_read_too_keeps_its_batch_norm_apart():
     images = keras.Input((6, 6, 3))
     x = keras.layers.Conv2D(4, 3)(images)
-    model = scatter_statistics(
-        keras.Model(images, keras.layers.Add()([x, keras.layers.BatchNormalization()(x)]))
-    )
+    model = scatter_statistics(keras.Model(images, keras.layers.Add()([x, keras.layers.BatchNormalization()(x)])))
     folded = fold_batch_norms(model)
     assert len(batch_norms(folded)) == 1
     assert_same_function(model, folded)

@@ -66,9 +66,7 @@ def assert_right(found, expected):
 def python(code, *arguments, **options):
     """Start a Python process that has imported the store."""
     command = [sys.executable, "-c", IMPORTS + textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
 # What goes in comes out ---------------------------------------------------------------------------

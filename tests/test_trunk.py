@@ -171,9 +171,7 @@ def test_a_cut_at_either_end_can_be_compiled():
     np.testing.assert_allclose(scaled, pixels / np.float32(255), rtol=1e-6)
     feature_map = np.arange(128, dtype=np.float32).reshape(1, 2, 2, 32)
     pooled = trunk.pool(trunk.cut(model, 1.0).top, "max")
-    np.testing.assert_array_equal(
-        run_compiled(trunk.compile_network(pooled), feature_map)[0], feature_map[:, 1, 1]
-    )
+    np.testing.assert_array_equal(run_compiled(trunk.compile_network(pooled), feature_map)[0], feature_map[:, 1, 1])
 
 
 COMPILE = """
@@ -209,9 +207,7 @@ QUICK = ("EfficientNetLite0", "MobileNetV2_035", "MobileNetV3Small", "simple_cnn
 
 @pytest.fixture(
     scope="module",
-    params=[
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in backbones.NAMES
-    ],
+    params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in backbones.NAMES],
 )
 def backbone(request):
     """A backbone's name, the network with random weights at a small size, and scaled pixels for it."""

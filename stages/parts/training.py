@@ -210,9 +210,7 @@ def _callbacks(model: keras.Model, settings: Settings, validated: bool) -> keras
     return keras.callbacks.CallbackList(callbacks, model=model, epochs=settings.epochs)
 
 
-def _training_step(
-    model: keras.Model, flat: FlatNetwork, settings: Settings
-) -> Callable[..., tuple[tf.Tensor, ...]]:
+def _training_step(model: keras.Model, flat: FlatNetwork, settings: Settings) -> Callable[..., tuple[tf.Tensor, ...]]:
     """Return a function of a batch that takes a step and returns the rate, the summed loss and the number right."""
     head, optimizer, variables = model.layers[-1], flat.optimizer, flat.trainable_variables
     body = keras.Model(model.input, head.input)
