@@ -19,15 +19,14 @@ def write_classifiers(folder: Path, weights: str) -> None:
     import keras
     import numpy as np
 
-    from stages.parts import backbones, graft, trunk
+    from stages.parts import backbones, graft, heads, trunk
     from stages.parts.files import write_json
-    from stages.parts.heads import LinearHead
 
     cut = trunk.cut(backbones.build("MobileNetV2", SIZE, weights), 0.6)
     features = cut.top.output.shape[-1]
     kernel = np.random.default_rng(0).normal(0, 0.1, (features, photographs.CLASSES)).astype(np.float32)
-    head = LinearHead(kernel, np.zeros(photographs.CLASSES, np.float32))
-    upper = graft.grafted(cut.top, "avg", head)
+    bias = np.zeros(photographs.CLASSES, np.float32)
+    upper = graft.grafted(cut.top, "avg", heads.linear(kernel, bias))
     (folder / "models").mkdir()
     compiled = graft.classifier(graft.Backbone("MobileNetV2", cut, "avg"), upper)
     (folder / "models/classifier.tflite").write_bytes(compiled)
@@ -41,7 +40,7 @@ def write_classifiers(folder: Path, weights: str) -> None:
     maps = base(keras.applications.mobilenet_v2.preprocess_input(inputs), training=False)
     dense = keras.layers.Dense(photographs.CLASSES, activation="softmax")
     outputs = dense(keras.layers.GlobalAveragePooling2D()(maps))
-    dense.set_weights([head.kernel, head.bias])
+    dense.set_weights([kernel, bias])
     keras.Model(inputs, outputs).save(folder / "classifier.keras")
 
 
