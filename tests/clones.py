@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -14,6 +15,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.prefix, "bin")
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+PATIENCE_SECONDS = 600
 OUTPUTS = ("data", "models", "metrics")
 # A proxy that nobody answers at: whatever wants the network fails at once.
 NO_NETWORK = "http://127.0.0.1:9"
@@ -154,3 +156,27 @@ class Clone:
                 elif path.is_file():
                     found[path.relative_to(self.path).as_posix()] = hashlib.md5(path.read_bytes()).hexdigest()
         return found
+
+
+def experiments(clone: Clone) -> dict[str, str]:
+    """Return the git reference of each experiment by its name."""
+    references = clone.git("for-each-ref", "--format=%(refname)", "refs/exps").split()
+    return {reference.rsplit("/", 1)[-1]: reference for reference in references}
+
+
+def wait_for(clone: Clone, names: set[str]) -> None:
+    """Wait until experiments of all these names have a result."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not names <= experiments(clone).keys():
+        assert time.monotonic() < deadline, clone.dvc("queue", "status")
+        time.sleep(1)
+
+
+def make_environment(clone: Clone) -> None:
+    """Give a clone the environment of the running tests: `make` then has nothing to install."""
+    environment = clone.path / ".venv"
+    environment.mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        (environment / entry.name).symlink_to(entry)
+    (environment / "installed").unlink(missing_ok=True)
+    (environment / "installed").touch()

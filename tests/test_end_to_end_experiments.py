@@ -5,14 +5,11 @@ import os
 import re
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
-from clones import ROOT, SMALL, STAGES, ran
-
-PATIENCE_SECONDS = 600
+from clones import ROOT, SMALL, STAGES, experiments, make_environment, ran, wait_for
 
 
 def first_learning_rate(history: str) -> float:
@@ -69,19 +66,6 @@ def test_a_head_with_a_block_on_the_map_is_trained_exported_and_fine_tuned(clone
     accuracy = json.loads((clone.path / "metrics/accuracy.json").read_text(encoding="utf-8"))
     assert accuracy["accuracy"] == head["accuracy"]
     assert accuracy["loss"] == pytest.approx(head["loss"], rel=1e-3)
-
-
-def experiments(clone) -> dict[str, str]:
-    """Return the git reference of each experiment by its name."""
-    references = clone.git("for-each-ref", "--format=%(refname)", "refs/exps").split()
-    return {reference.rsplit("/", 1)[-1]: reference for reference in references}
-
-
-def wait_for(clone, names):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not names <= experiments(clone).keys():
-        assert time.monotonic() < deadline, clone.dvc("queue", "status")
-        time.sleep(1)
 
 
 def test_queued_experiments_read_their_learning_rates_as_numbers_and_share_data_and_store(clone):
@@ -148,16 +132,6 @@ GH = '#!/bin/sh\nprintf "%s\\n" "$@" > "$GH_ASKED"\ncp metrics_diff.md "$GH_ASKE
 
 def filled_in(text: str) -> str:
     return re.sub(r"\$\{\{\s*(.*?)\s*\}\}", lambda match: EXPRESSIONS[match[1]], text)
-
-
-def make_environment(clone):
-    """Give a clone the environment of the running tests: `make` then has nothing to install."""
-    environment = clone.path / ".venv"
-    environment.mkdir()
-    for entry in Path(sys.prefix).iterdir():
-        (environment / entry.name).symlink_to(entry)
-    (environment / "installed").unlink(missing_ok=True)
-    (environment / "installed").touch()
 
 
 @pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="make works in a virtual environment")

@@ -1,0 +1,252 @@
+"""docs/experiments.md: every command on it is one that works, and every setting one that the parameters take."""
+
+import argparse
+import itertools
+import json
+import re
+import shlex
+import shutil
+import sys
+from unittest import mock
+
+import pytest
+import yaml
+from clones import ROOT, Clone, experiments, make_environment, wait_for
+
+from stages import predict
+from stages.experiments import parse_settings
+from stages.parts import catalog, params, registry
+from stages.resolve import check_image_size
+
+PAGE = (ROOT / "docs/experiments.md").read_text(encoding="utf-8")
+STUDIES = yaml.safe_load((ROOT / "studies.yaml").read_text(encoding="utf-8"))
+# What stands on the page for images and files of the reader's own.
+OWN = "/path/to/"
+# Pixels that every backbone of the page takes, InceptionV3 being the most demanding.
+SMALL_SIZE, SMALL_CNN_SIZE = 80, 32
+
+
+def command_lines(block: str) -> list[str]:
+    """Return the commands of a block, each on a line."""
+    return block.replace("\\\n", " ").splitlines()
+
+
+BLOCKS = re.findall(r"^```\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+LINES = [line for block in BLOCKS for line in command_lines(block)]
+
+
+EXPERIMENT = argparse.ArgumentParser("dvc exp run", allow_abbrev=False)
+EXPERIMENT.add_argument("--queue", action="store_true")
+EXPERIMENT.add_argument("-n", dest="name", required=True)
+EXPERIMENT.add_argument("-S", dest="settings", action="append", required=True)
+
+
+def grid(settings: dict[str, str]) -> list[dict[str, str]]:
+    """Return the settings of each experiment of a sweep: a list of values without brackets is one for each."""
+    values = [[text] if text[:1] in ("[", "{") else text.split(",") for text in settings.values()]
+    return [dict(zip(settings, chosen, strict=True)) for chosen in itertools.product(*values)]
+
+
+def parameters_of(arguments: list[str]) -> list[params.Parameters]:
+    """Return the parameters of each experiment that a `dvc exp run` with these arguments is."""
+    found = EXPERIMENT.parse_args(arguments)
+    settings = parse_settings(found.settings)
+    assert len(settings) == len(found.settings), "a key is set twice"
+    chosen = grid(settings)
+    assert found.queue or len(chosen) == 1, "a list of values needs --queue"
+    return [params.load(ROOT / "params.yaml", changes) for changes in chosen]
+
+
+def check_experiment(arguments: list[str]) -> None:
+    for parameters in parameters_of(arguments):
+        check_image_size(parameters)
+        assert parameters.dataset in catalog.entries() or parameters.dataset.startswith(OWN)
+        assert parameters.weights in ("imagenet", "none") or parameters.weights.startswith(OWN)
+
+
+def check_queue(arguments: list[str]) -> None:
+    assert arguments == ["start"]
+
+
+def check_study(arguments: list[str]) -> None:
+    (name,) = arguments
+    assert name.removeprefix("NAME=") in STUDIES
+
+
+def check_prediction(arguments: list[str]) -> None:
+    with mock.patch("sys.argv", ["predict", *arguments]):
+        found = predict.parsed_arguments()
+    assert found.backbone is None or registry.get(found.backbone).published
+
+
+# By how a command begins, what checks its other words.
+CHECKS = {
+    "dvc exp run": check_experiment,
+    "dvc queue": check_queue,
+    "make study": check_study,
+    "python -m stages.predict": check_prediction,
+}
+
+
+def parted(line: str) -> tuple[str, list[str]]:
+    """Return how a command begins, a key of `CHECKS`, and its other words."""
+    start = next(start for start in CHECKS if line.startswith(f"{start} "))
+    return start, shlex.split(line.removeprefix(start))
+
+
+def lines_of(start: str) -> list[str]:
+    """Return the commands of the page that begin so."""
+    return [line for line in LINES if parted(line)[0] == start]
+
+
+EXPERIMENTS = {
+    found.name: found for found in (EXPERIMENT.parse_args(parted(line)[1]) for line in lines_of("dvc exp run"))
+}
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: re.split(" -S|[\"']", line)[0])
+def test_every_command_is_one_that_graft_takes(line):
+    start, arguments = parted(line)
+    CHECKS[start](arguments)
+
+
+def test_a_sweep_is_every_pair_of_values_and_lists_in_brackets_are_one():
+    found = grid({"lr": "1,2", "seed": "0,1", "head.widths": "[8,4]"})
+    assert [tuple(one.values()) for one in found] == [
+        ("1", "0", "[8,4]"),
+        ("1", "1", "[8,4]"),
+        ("2", "0", "[8,4]"),
+        ("2", "1", "[8,4]"),
+    ]
+
+
+def test_every_experiment_has_a_name_of_its_own_and_a_row_of_the_table():
+    assert len(EXPERIMENTS) == len(lines_of("dvc exp run"))
+    for name, found in EXPERIMENTS.items():
+        assert found.queue or f"| `{name}` |" in PAGE
+
+
+def test_every_variant_of_the_augmentation_study_has_a_row():
+    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == list(STUDIES["augmentation"]["variants"])
+
+
+def test_the_network_of_the_augmentation_study_is_the_one_from_scratch():
+    settings = parse_settings(EXPERIMENTS["scratch"].settings)
+    # A log for each of many runs is nothing that anybody asked for.
+    assert settings.pop("fine_tune.tensorboard") == "true"
+    # Its variant without views is the same.
+    assert f"augment.views={settings.pop('augment.views')}" in STUDIES["augmentation"]["variants"]["none"]
+    assert settings.items() <= parse_settings(STUDIES["augmentation"]["settings"]).items()
+
+
+def smaller(parameters: params.Parameters) -> dict[str, object]:
+    """Return what makes an experiment of the page a matter of seconds, by dotted key, and leaves it what it is."""
+    return {
+        "dataset": "../photos",
+        "weights": "none",
+        "image_size": SMALL_CNN_SIZE if parameters.backbone == "simple_cnn" else SMALL_SIZE,
+        "split.validation": 0.25,
+        "head.epochs": 1,
+        "head.views": min(parameters.head.views, 1),
+        "augment.views": min(parameters.augment.views, 1),
+        "fine_tune.epochs": min(parameters.fine_tune.epochs, 1),
+    }
+
+
+def shrunk(line: str) -> str:
+    """Return a command of the page as a test can run it: the same words, and more after them."""
+    start, arguments = parted(line)
+    if start == "dvc exp run":
+        changes = smaller(parameters_of(arguments)[0])
+        return line + "".join(f" -S {key}={value}" for key, value in changes.items())
+    # Without a network the weights of the default backbone are the only ones.
+    return re.sub(r"--backbone \w+", "--backbone EfficientNetLite0", line)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory, write_image_folder):
+    """A clone as a reader of the page has it, with images of their own."""
+    clone = Clone.of_working_files(tmp_path_factory.mktemp("reader"))
+    write_image_folder(clone.photos, count=12)
+    shutil.copytree(clone.photos / "red", clone.path / "photos")
+    shutil.copy2(clone.photos / "red/000.jpg", clone.path / "photo.jpg")
+    make_environment(clone)
+    return clone
+
+
+@pytest.fixture
+def page(reader):
+    """The reader's clone with the committed params.yaml and studies.yaml, as the page wants it before each block."""
+    reader.git("checkout", "--quiet", "--", "params.yaml", "studies.yaml")
+    return reader
+
+
+def run_block(clone: Clone, block: str) -> str:
+    script = "\n".join(shrunk(line) for line in command_lines(block))
+    return clone.run("bash", "-e", "-c", script, GRAFT_STORE=str(clone.folder / "store"))
+
+
+def blocks_with(word: str, quick: str = "", but: str = "none of them") -> list[object]:
+    """Return the blocks with a word in them as cases of a test, slow but for those with the word `quick`."""
+    return [
+        pytest.param(block, marks=() if re.search(quick, block) else pytest.mark.slow, id=block.splitlines()[0])
+        for block in BLOCKS
+        if re.search(word, block) and but not in block
+    ]
+
+
+def figures(clone: Clone, name: str, file: str) -> dict:
+    return json.loads(clone.git("show", f"{experiments(clone)[name]}:metrics/{file}"))
+
+
+# Each takes half a minute.
+@pytest.mark.parametrize("block", blocks_with("dvc exp run", "-n scratch", but="--queue"))
+def test_an_experiment_runs_and_exports_what_it_is_about(page, block):
+    run_block(page, block)
+    name = re.search(r"-n (\S+)", block)[1]
+    settings = parse_settings(EXPERIMENTS[name].settings)
+    assert figures(page, name, "export.json")["exported"] == settings["export.model"]
+    assert figures(page, name, "accuracy.json")["images"] > 0
+    logged = "true" in (settings.get("head.tensorboard"), settings.get("fine_tune.tensorboard"))
+    assert (page.path / "logs" / name).exists() == logged
+
+
+@pytest.mark.parametrize("block", blocks_with("--queue", "nothing"))
+def test_a_sweep_is_an_experiment_for_each_value(page, block):
+    run_block(page, block)
+    name = re.search(r"-n (\S+)", block)[1]
+    names = {f"{name}-{number}" for number in (1, 2, 3)}
+    wait_for(page, names)
+    for name in names:
+        assert figures(page, name, "accuracy.json")["images"] > 0
+
+
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="make works in a virtual environment")
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize("block", blocks_with("make study", "nothing"))
+def test_a_study_is_run_and_ranked(page, block):
+    name = re.search(r"NAME=(\w+)", block)[1]
+    studies = yaml.safe_load((page.path / "studies.yaml").read_text(encoding="utf-8"))
+    study = studies[name]
+    changes = smaller(params.load(ROOT / "params.yaml", parse_settings(study["settings"])))
+    study["settings"] += [f"{key}={value}" for key, value in changes.items()]
+    study["over"] = {"seed": [0]}
+    study["variants"] = dict(itertools.islice(study["variants"].items(), 2))
+    (page.path / "studies.yaml").write_text(yaml.safe_dump(studies, sort_keys=False), encoding="utf-8")
+    run_block(page, block)
+    rows = (page.path / f"metrics/studies/{name}.csv").read_text().splitlines()
+    assert {row.split(",")[0] for row in rows[1:]} == set(study["variants"])
+
+
+@pytest.mark.parametrize("block", blocks_with("--imagenet", r" photo\.jpg"))
+def test_photos_are_named_by_a_pretrained_network(page, block):
+    printed = run_block(page, block)
+    assert re.search(r"^photos?(/\w+)?\.(jpg|png): .+ \d+\.\d%", printed, re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", blocks_with("stages.predict", "nothing", but="--imagenet"))
+def test_photos_are_named_by_the_retrained_network(page, block):
+    (experiment,) = (line for line in lines_of("dvc exp run") if " -n scratch " in line)
+    run_block(page, experiment.replace(" -n ", " -n retrained-"))
+    printed = run_block(page, block)
+    assert len(printed.splitlines()) == len(list((page.path / "photos").iterdir()))
