@@ -1,12 +1,12 @@
 """One SQLite file of checksummed arrays: what the store of activations keeps for one namespace.
 
-Why SQLite, and these settings (measured on two shared cores, records of 37 KB and 5 KB): a truncated LMDB
-file kills the process by SIGBUS, and its mapped pages count as resident memory (500 MB after reading 600 MB;
-here 45 MB whatever the size), which reads two to four times faster do not repay: 15,000 and 30,000 records/s
-are far more than training asks for. Pages of 16 KB waste 2 % at both sizes (64 KB: 75 %; 8 KB: 60 % at 5 KB)
-and are written faster than smaller ones. `synchronous=NORMAL` survives a power cut; `OFF` writes three times
-faster, but 130 MB/s is ten times what a network produces. CRC-32 (2.6 GB/s) finds any burst of up to 32 wrong
-bits; SHA-256 takes twice as long with the processor's help, and ten times without.
+Why SQLite, and these settings (measured on two shared cores, records of 37 KB and 5 KB): a truncated LMDB file kills
+the process by SIGBUS, and its mapped pages count as resident memory (500 MB after reading 600 MB; here 45 MB
+whatever the size), which reads two to four times faster do not repay: 15,000 and 30,000 records/s are far more than
+training asks for. Pages of 16 KB waste 2 % and 8 % (64 KB: 75 %; 8 KB: 60 % at 5 KB) and are written faster than
+smaller ones. `synchronous=NORMAL` survives a power cut; `OFF` writes three times faster, but 130 MB/s is ten times
+what a network produces. CRC-32 (2.6 GB/s) finds any burst of up to 32 wrong bits; SHA-256 takes twice as long with
+the processor's help, and ten times without.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Trains the top of a network on cached activations, as fast as TensorFlow on a CPU allows.
 
-Optimisers, schedules, losses and callbacks are Keras's own; only the loop is written here. A step costs half of what
-it costs in `fit`, for four reasons: BatchNorms are folded before (`folding`), convolutions are computed in forms that
+Optimisers, schedules, losses and callbacks are Keras's own; only the loop is written here. A step costs less
+than in `fit`, for four reasons: BatchNorms are folded before (`folding`), convolutions are computed in forms that
 are faster to differentiate (`fast_gradients`), the optimiser sees two long vectors (`flat_network`), and oneDNN is on
 (TF_ENABLE_ONEDNN_OPTS=1 before TensorFlow is imported: its default depends on the processor).
 """

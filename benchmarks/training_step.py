@@ -1,0 +1,94 @@
+"""What makes a training step fast, against the same by Keras's layers: `python -m benchmarks.training_step`.
+
+A convolution with its gradients, on a batch of 32 maps in the sizes of EfficientNetLite0's top at 224 and 64 pixels,
+and a step of AdamW on the weights of that top. Both forms take turns in one process with oneDNN on; printed is the
+median of the ratios, and the least and the largest. It is the evidence for remarks in `stages/parts`, and no claim of
+benchmarks/RESULTS.md.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from statistics import median
+
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stages.parts import backbones, trunk
+from stages.parts.fast_gradients import with_fast_gradients
+from stages.parts.flat_network import FlatNetwork
+from stages.parts.folding import fold_batch_norms
+
+BATCH_SIZE = 32
+PAIRS = 15
+
+
+def seconds(step: Callable[[], object]) -> float:
+    """Return how long a step took."""
+    begin = time.perf_counter()
+    step()
+    return time.perf_counter() - begin
+
+
+def compare(name: str, theirs: Callable[[], object], ours: Callable[[], object]) -> None:
+    """Run both in turn, the first pair (tracing) uncounted, and print how many times as fast ours is."""
+    first = seconds(theirs) / seconds(ours)
+    ratios = sorted(seconds(theirs) / seconds(ours) for _ in range(PAIRS))
+    print(f"{name:34} {median(ratios):5.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f}); the first call {first:.2f} x")
+
+
+def gradients(model: keras.Model) -> Callable[[], object]:
+    """Return a function that computes a network's outputs and all gradients of their sum of squares."""
+    maps = tf.constant(np.random.default_rng(0).normal(size=(BATCH_SIZE, *model.input_shape[1:])).astype(np.float32))
+
+    @tf.function(autograph=False)
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            loss = tf.reduce_sum(tf.square(model(maps, training=False)))
+        return tape.gradient(loss, [maps, *model.trainable_variables])
+
+    return lambda: step()[0].numpy()
+
+
+def one_layer(size: int, channels: int, layer: keras.Layer) -> keras.Model:
+    """Return a network of one layer on maps (size, size, channels)."""
+    maps = keras.Input((size, size, channels))
+    return keras.Model(maps, layer(maps))
+
+
+def update(model: keras.Model, compiled: bool) -> Callable[[], object]:
+    """Return a function that takes a step of AdamW with gradients of 0.1."""
+    variables = model.trainable_variables
+    optimizer = keras.optimizers.AdamW(1e-4)
+    optimizer.build(variables)
+    slopes = [tf.fill(variable.shape, 0.1) for variable in variables]
+
+    @tf.function(autograph=False, jit_compile=compiled)
+    def step():
+        optimizer.apply(slopes, variables)
+
+    return lambda: (step(), variables[0].numpy())
+
+
+def main() -> None:
+    """Print a line for each."""
+    layers = keras.layers
+    for size, channels in ((14, 672), (7, 1152), (4, 672), (2, 1152)):
+        model = one_layer(size, channels, layers.DepthwiseConv2D(5, padding="same", use_bias=False))
+        compare(f"depthwise 5x5, {size} x {size} x {channels}", gradients(model), gradients(with_fast_gradients(model)))
+    for size, channels in ((14, 112), (4, 112)):
+        model = one_layer(size, channels, layers.Conv2D(672, 1, use_bias=False))
+        compare(f"1x1, {size} x {size} x {channels}", gradients(model), gradients(with_fast_gradients(model)))
+        model = one_layer(size, channels, layers.Conv2D(672, 1))
+        compare(f"1x1 and bias, {size} x {size} x {channels}", gradients(model), gradients(with_fast_gradients(model)))
+    top = trunk.cut(backbones.build("EfficientNetLite0", 64, "none"), 0.6).top
+    model = fold_batch_norms(top)
+    compare(f"AdamW, {len(model.trainable_variables)} weights", update(model, False), update(FlatNetwork(model), True))
+
+
+if __name__ == "__main__":
+    main()
