@@ -53,6 +53,7 @@ def settings_of(parameters: params.Parameters) -> training.Settings:
         monitor=parameters.fine_tune.monitor,
         label_smoothing=parameters.fine_tune.label_smoothing,
         dropout=parameters.fine_tune.dropout,
+        mixup=parameters.fine_tune.mixup,
         average=parameters.fine_tune.average,
         seed=parameters.seed,
         log_folder=tensorboard.log_folder("fine_tune") if parameters.fine_tune.tensorboard else None,

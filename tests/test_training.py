@@ -1,6 +1,7 @@
 """Training on cached maps: what is learnt, what stays, and that the same arguments give the same weights."""
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -112,6 +113,31 @@ def test_plateau_lowers_the_rate_tenfold_when_the_validation_loss_does_not_fall(
     history = train(network(), examples(), contrary, settings(schedule="plateau", plateau_patience=1))
     assert all(row["val_loss"] > history[0]["val_loss"] for row in history[1:])
     assert [row["learning_rate"] for row in history] == pytest.approx([0.01, 0.01, 0.001])
+
+
+def test_mixed_examples_are_learnt_from_as_shares_of_two_maps_and_two_labels(monkeypatch):
+    monkeypatch.setattr(training, "_mixing_shares", lambda epoch, settings: itertools.repeat(np.float32(0.75)))
+    ours, theirs = network(), network()
+    data = examples(16)
+    ours.get_layer("norm").trainable = theirs.get_layer("norm").trainable = False
+    mixed = settings(optimizer="sgd", schedule="constant", epochs=1, batch_size=16, mixup=0.4)
+    train(ours, data, None, mixed)
+    order = np.random.default_rng([mixed.seed, 0]).permutation(16)
+    whole = data.read(order, 0).astype(np.float32), np.eye(CLASSES, dtype=np.float32)[data.labels[order]]
+    maps, targets = (0.75 * values + 0.25 * np.roll(values, 1, axis=0) for values in whole)
+    theirs.compile(keras.optimizers.SGD(0.01, momentum=0.9), keras.losses.CategoricalCrossentropy(True))
+    theirs.fit(maps, targets, batch_size=16, verbose=0)
+    for our_weight, their_weight in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(our_weight, their_weight, atol=1e-5)
+
+
+def test_the_shares_of_mixup_are_drawn_for_each_step_and_an_example_keeps_the_larger_part():
+    def shares(**changes):
+        return list(itertools.islice(training._mixing_shares(2, settings(mixup=0.2, **changes)), 50))
+
+    assert shares() == shares() != shares(seed=1)
+    assert all(0.5 <= share <= 1 for share in shares())
+    assert len(set(shares())) > 40
 
 
 def test_no_epochs_leave_the_network_as_it_is():

@@ -160,6 +160,7 @@ class FineTune(Section):
     monitor: Literal["val_loss", "val_accuracy"]
     label_smoothing: Share
     dropout: Share
+    mixup: NotNegative
     average: Share
     tensorboard: bool
 

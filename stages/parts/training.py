@@ -60,10 +60,13 @@ class Settings:
     weight_decay : decoupled, as in AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), on kernels only; from 0.
     label_smoothing : share of each label spread over all classes, from 0 and below 1 (arXiv 1512.00567).
     dropout : share of the features dropped before the head, from 0 and below 1.
+    mixup : alpha of the Beta(alpha, alpha) that each step draws the weights of its pairs of examples from: maps and
+        labels are mixed (Zhang et al. 2018, arXiv 1710.09412; of maps inside a network, Verma et al. 2019,
+        arXiv 1806.05236); from 0, for none.
     average : momentum of the moving average of the weights that is validated and returned, below 1; 0 for none.
     monitor : ``val_loss`` or ``val_accuracy``: by which the best epoch is chosen; its weights are returned.
     patience : epochs without a better `monitor` after which training stops, from 1; None never stops early.
-    seed : of the examples' order and of dropout.
+    seed : of the examples' order, of dropout and of mixup.
     log_folder : where TensorBoard's log goes; None writes none. It needs the package tensorboard.
     """
 
@@ -78,6 +81,7 @@ class Settings:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     dropout: float = 0.0
+    mixup: float = 0.0
     average: float = 0.0
     monitor: str = "val_loss"
     patience: int | None = None
@@ -157,7 +161,8 @@ def train(
     callbacks.on_train_begin()
     for epoch in range(settings.epochs):
         callbacks.on_epoch_begin(epoch)
-        row = {"epoch": epoch + 1} | _trained(step, _shuffled_batches(examples, epoch, settings))
+        row = {"epoch": epoch + 1}
+        row |= _trained(step, _shuffled_batches(examples, epoch, settings), _mixing_shares(epoch, settings))
         callbacks.on_test_begin()
         row |= validate()
         callbacks.on_test_end()
@@ -225,11 +230,15 @@ def _training_step(model: keras.Model, flat: FlatNetwork, settings: Settings) ->
         optimizer.apply(gradients, variables)
 
     @tf.function(autograph=False)
-    def step(maps, labels, weights):
+    def step(maps, labels, weights, share):
+        # Of each example, and of the one before it in the shuffled batch.
+        maps, targets, weights = (
+            _mixed(values, share) if settings.mixup else values
+            for values in (tf.cast(maps, tf.float32), tf.one_hot(labels, head.units), weights)
+        )
         with tf.GradientTape() as tape, flat.in_use():
-            features = body(tf.cast(maps, tf.float32), training=False)
-            outputs = head(dropout(features, training=True))
-            losses = weights * loss_of(tf.one_hot(labels, outputs.shape[-1]), outputs)
+            outputs = head(dropout(body(maps, training=False), training=True))
+            losses = weights * loss_of(targets, outputs)
             loss = tf.reduce_sum(losses) / tf.reduce_sum(weights)
         rate = tf.convert_to_tensor(optimizer.learning_rate)
         update(*tape.gradient(loss, variables))
@@ -239,11 +248,27 @@ def _training_step(model: keras.Model, flat: FlatNetwork, settings: Settings) ->
     return step
 
 
-def _trained(step: Callable[..., tuple[tf.Tensor, ...]], batches: Iterator[tuple[np.ndarray, ...]]) -> Row:
+def _mixed(values: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    return share * values + (1 - share) * tf.roll(values, 1, axis=0)
+
+
+def _mixing_shares(epoch: int, settings: Settings) -> Iterator[np.float32]:
+    """Yield for each step of an epoch the share, from 0.5 to 1, that an example keeps of itself."""
+    generator = np.random.default_rng([settings.seed, epoch, 1])
+    while True:
+        share = generator.beta(settings.mixup, settings.mixup) if settings.mixup else 1
+        # An example counts as right or wrong by the label that weighs more, its own.
+        yield np.float32(max(share, 1 - share))
+
+
+def _trained(
+    step: Callable[..., tuple[tf.Tensor, ...]], batches: Iterator[tuple[np.ndarray, ...]], shares: Iterator[np.float32]
+) -> Row:
     """Take a step for each batch; return the epoch's figures."""
     loss = right = count = 0.0
-    for maps, labels, weights in _one_ahead(batches):
-        rate, batch_loss, batch_right = map(float, step(maps, labels, weights))
+    # The batches come first: they end.
+    for (maps, labels, weights), share in zip(_one_ahead(batches), shares, strict=False):
+        rate, batch_loss, batch_right = map(float, step(maps, labels, weights, share))
         if not math.isfinite(batch_loss):
             raise GraftError(f"lr: at a learning rate of {rate:.3g} the loss is {batch_loss}; try a smaller lr")
         loss, right, count = loss + batch_loss, right + batch_right, count + float(weights.sum())
