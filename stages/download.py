@@ -53,7 +53,7 @@ def fetched(entry: Entry, folder: Path) -> Path:
 def examined(folder: Path, found: list[folders.Found]) -> list[folders.Image]:
     """Read every image file, in threads, in the order given."""
     images = in_order(lambda image: folders.examine(folder, image), found)
-    return list(tqdm(images, "images", len(found), unit="", leave=False))
+    return list(tqdm(images, "images", len(found), unit="", leave=False, disable=None))
 
 
 def check(images: list[folders.Image], entry: Entry, strict: bool, dataset: str) -> None:

@@ -47,7 +47,7 @@ def main() -> None:
     names = classifier.labels
     rows = [row for row in read_rows(SPLIT) if row["split"] == "test"]
     results = classifier.all_probabilities([RAW / row["path"] for row in rows])
-    probabilities = np.stack(list(tqdm(results, "test images", len(rows), unit="", leave=False)))
+    probabilities = np.stack(list(tqdm(results, "test images", len(rows), unit="", leave=False, disable=None)))
     labels = np.array([names.index(row["label"]) for row in rows])
     matrix = scores.confusion_matrix(probabilities.argmax(axis=1), labels, len(names))
     summary = scores.summary(probabilities, labels)

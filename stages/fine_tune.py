@@ -86,7 +86,7 @@ def main() -> None:
         print(f"{len(wanted)} views of {len(images['train'])} images, {computed} computed now")
         train = examples(activations, images["train"], labels["train"], views)
         validation = examples(activations, images["validation"], labels["validation"], 0)
-        with tqdm(total=parameters.fine_tune.epochs, desc="epochs", unit="", leave=False) as bar:
+        with tqdm(total=parameters.fine_tune.epochs, desc="epochs", unit="", leave=False, disable=None) as bar:
             history = training.train(model, train, validation, settings_of(parameters), lambda row: bar.update())
         logits = training.logits(model, validation)
     temperature = heads.fit_temperature(logits, labels["validation"])

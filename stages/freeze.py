@@ -35,6 +35,7 @@ def description(parameters: params.Parameters, size: int, cut: trunk.Cut, featur
         "resize": parameters.resize,
         "pooling": parameters.pooling,
         "from_layer": parameters.fine_tune.from_layer,
+        "to_layer": parameters.fine_tune.to_layer,
         "features": list(features),
         "cut": {"after": cut.point.after, "shape": list(cut.point.shape)},
         "frozen": list(cut.frozen),
@@ -46,7 +47,7 @@ def main() -> None:
     parameters = params.load()
     size = image_size_of(parameters)
     model = backbones.build(parameters.backbone, size, weights_of(WEIGHTS))
-    cut = trunk.cut(model, parameters.fine_tune.from_layer)
+    cut = trunk.cut(model, parameters.fine_tune.from_layer, parameters.fine_tune.to_layer)
     pooled = trunk.pool(cut.top, parameters.pooling)
     with hidden():
         lower, upper = trunk.compile_network(cut.trunk, parameters.backbone), trunk.compile_network(pooled)

@@ -10,6 +10,7 @@ from pathlib import Path
 from stages.parts import catalog, params, registry, tensorboard
 from stages.parts.errors import GraftError, run
 from stages.parts.files import write_json
+from stages.parts.native_output import importing
 
 SOURCE = Path("data/source")
 WEIGHTS = Path("data/weights")
@@ -32,8 +33,8 @@ def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
     return path
 
 
-def check_image_size(parameters: params.Parameters) -> None:
-    """Check that the backbone takes images of that size.
+def image_size_of(parameters: params.Parameters) -> int:
+    """Return the pixels on each side that the backbone is to see.
 
     Raises
     ------
@@ -44,6 +45,24 @@ def check_image_size(parameters: params.Parameters) -> None:
     size = catalog.image_size(parameters.dataset, parameters.image_size, backbone.image_size)
     if size < backbone.minimum_size:
         raise GraftError(f"image_size: {size} is too small, {backbone.name} takes {backbone.minimum_size} or more")
+    return size
+
+
+def check_layers(parameters: params.Parameters, size: int) -> None:
+    """Check that the backbone has the layers between which it is to be trained.
+
+    Raises
+    ------
+    GraftError
+        If it has not.
+    """
+    first, end = parameters.fine_tune.from_layer, parameters.fine_tune.to_layer
+    if isinstance(first, float) and end is None:
+        return
+    # Names and numbers of layers need the network itself, and so TensorFlow, which takes seconds to start.
+    with importing():
+        from stages.parts import backbones, trunk
+    trunk.trained_layers(backbones.build(parameters.backbone, size, "none"), first, end)
 
 
 def link_or_write(output: Path, source: Path | dict) -> None:
@@ -66,7 +85,7 @@ def link_or_write(output: Path, source: Path | dict) -> None:
 
 def main() -> None:
     parameters = params.load()
-    check_image_size(parameters)
+    check_layers(parameters, image_size_of(parameters))
     for key, wanted in (("head", parameters.head.tensorboard), ("fine_tune", parameters.fine_tune.tensorboard)):
         if wanted:
             tensorboard.require(f"{key}.tensorboard")

@@ -1,6 +1,7 @@
 """Cross-validation: each image is judged once, and two classifiers are compared image by image."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import one_stage
 import pandas as pd
 import pytest
+import revisions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,22 +26,9 @@ FOLDS = [
 ]
 
 
-def git(*arguments):
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
-
-
-def commit(tag, **files):
-    for name, text in files.items():
-        write_text(Path("metrics", name.replace("__", ".")), text)
-    git("add", "-f", ".")
-    git("commit", "-q", "--allow-empty", "-m", tag)
-    git("tag", tag)
-
-
 @pytest.fixture
 def repository(project):
-    git("init", "-q", "-b", "main")
+    revisions.start()
     return project
 
 
@@ -47,7 +36,7 @@ def repository(project):
 def images(repository):
     """What `collected` makes of two folds, with class names that pandas would take for a number and for nothing."""
     for fold, predictions in enumerate(FOLDS):
-        commit(f"fold{fold}", predictions__csv=predictions)
+        revisions.commit(f"fold{fold}", {"metrics/predictions.csv": predictions})
     return crossval.collected(["fold0", "fold1"])
 
 
@@ -58,7 +47,7 @@ def test_every_image_is_collected_with_its_fold_and_names_stay_text(images):
 
 
 def test_an_image_that_is_tested_twice_is_refused(repository):
-    commit("fold0", predictions__csv=FOLDS[0])
+    revisions.commit("fold0", {"metrics/predictions.csv": FOLDS[0]})
     with pytest.raises(GraftError, match=r"^a\.jpg: tested in more than one fold; a data set that brings its own"):
         crossval.collected(["fold0", "fold0"])
 
@@ -107,12 +96,12 @@ def test_the_accuracy_over_all_images_lies_within_its_interval_and_between_the_f
 
 @pytest.mark.parametrize(("exported", "expected"), [("head", 0.75), ("fine_tuned", 0.875)])
 def test_the_validation_accuracy_is_that_of_the_exported_model(repository, exported, expected):
-    commit(
-        "fold0",
-        head__json='{"head": {}, "head_validation": {"accuracy": 0.75}}',
-        fine_tune__json='{"fine_tuned_validation": {"accuracy": 0.875}}',
-        export__json=f'{{"exported": "{exported}"}}',
-    )
+    metrics = {
+        "head": {"head": {}, "head_validation": {"accuracy": 0.75}},
+        "fine_tune": {"fine_tuned_validation": {"accuracy": 0.875}},
+        "export": {"exported": exported},
+    }
+    revisions.commit("fold0", {f"metrics/{name}.json": json.dumps(values) for name, values in metrics.items()})
     assert crossval.validation_accuracy("fold0") == expected
 
 
@@ -188,7 +177,7 @@ def test_another_cross_validation_is_a_file_a_name_or_a_revision(repository, nam
     text = "path,fold,actual,predicted\na.jpg,0,0,NA\n"
     write_text("kept.csv", text)
     write_text(".cache/crossval/mobilenet.csv", text)
-    commit("results", crossval__csv=text)
+    revisions.commit("results", {"metrics/crossval.csv": text})
     assert crossval.earlier(name).to_dict("records") == [{"path": "a.jpg", "fold": 0, "actual": "0", "predicted": "NA"}]
 
 
@@ -207,7 +196,7 @@ def test_a_file_that_crossval_did_not_write_is_refused(project, text, message):
 
 
 def test_a_revision_without_a_cross_validation_is_one_line(repository):
-    commit("nothing")
+    revisions.commit("nothing", {})
     with pytest.raises(GraftError, match=r"^metrics/crossval\.csv at nothing: [^\n]+$"):
         crossval.earlier("nothing")
 
@@ -241,4 +230,4 @@ def test_make_passes_its_variables_on():
     assert printed("crossval", "SET=lr=1e-4 seed=1", "NAME=mobile", "AGAINST=main") == [
         *crossval, "-S", "'lr=1e-4'", "-S", "'seed=1'", "--name", "'mobile'", "--against", "'main'",
     ]  # fmt: skip
-    assert printed("study", "NAME=recipes", "SET=lr=1") == ["python", "-m", "stages.study", "-S", "'lr=1'", "'recipes'"]
+    assert printed("study", "NAME=depth", "SET=lr=1") == ["python", "-m", "stages.study", "-S", "'lr=1'", "'depth'"]

@@ -16,7 +16,7 @@ from clones import ROOT, Clone, experiments, make_environment, wait_for
 from stages import predict
 from stages.experiments import parse_settings
 from stages.parts import catalog, params, registry
-from stages.resolve import check_image_size
+from stages.resolve import image_size_of
 
 PAGE = (ROOT / "docs/experiments.md").read_text(encoding="utf-8")
 STUDIES = yaml.safe_load((ROOT / "studies.yaml").read_text(encoding="utf-8"))
@@ -59,7 +59,7 @@ def parameters_of(arguments: list[str]) -> list[params.Parameters]:
 
 def check_experiment(arguments: list[str]) -> None:
     for parameters in parameters_of(arguments):
-        check_image_size(parameters)
+        image_size_of(parameters)
         assert parameters.dataset in catalog.entries() or parameters.dataset.startswith(OWN)
         assert parameters.weights in ("imagenet", "none") or parameters.weights.startswith(OWN)
 
@@ -139,6 +139,16 @@ def test_the_network_of_the_augmentation_study_is_the_one_from_scratch():
     assert settings.items() <= parse_settings(STUDIES["augmentation"]["settings"]).items()
 
 
+@pytest.mark.parametrize("name", STUDIES["flower_photos"]["variants"])
+def test_the_networks_of_the_flower_photos_study_are_those_of_the_page(name):
+    study = STUDIES["flower_photos"]
+    of_page = parse_settings(EXPERIMENTS[name].settings)
+    logs = {"head.tensorboard", "fine_tune.tensorboard"}
+    assert parse_settings(study["settings"] + study["variants"][name]) == {
+        key: value for key, value in of_page.items() if key not in logs
+    }
+
+
 def smaller(parameters: params.Parameters) -> dict[str, object]:
     """Return what makes an experiment of the page a matter of seconds, by dotted key, and leaves it what it is."""
     return {
@@ -151,6 +161,11 @@ def smaller(parameters: params.Parameters) -> dict[str, object]:
         "augment.views": min(parameters.augment.views, 1),
         "fine_tune.epochs": min(parameters.fine_tune.epochs, 1),
     }
+
+
+def variant_parameters(study: dict, texts: list[str]) -> params.Parameters:
+    """Return the parameters of a variant of a study."""
+    return params.load(ROOT / "params.yaml", parse_settings(study["settings"] + texts))
 
 
 def shrunk(line: str) -> str:
@@ -228,10 +243,11 @@ def test_a_study_is_run_and_ranked(page, block):
     name = re.search(r"NAME=(\w+)", block)[1]
     studies = yaml.safe_load((page.path / "studies.yaml").read_text(encoding="utf-8"))
     study = studies[name]
-    changes = smaller(params.load(ROOT / "params.yaml", parse_settings(study["settings"])))
-    study["settings"] += [f"{key}={value}" for key, value in changes.items()]
     study["over"] = {"seed": [0]}
-    study["variants"] = dict(itertools.islice(study["variants"].items(), 2))
+    study["variants"] = {
+        variant: texts + [f"{key}={value}" for key, value in smaller(variant_parameters(study, texts)).items()]
+        for variant, texts in itertools.islice(study["variants"].items(), 2)
+    }
     (page.path / "studies.yaml").write_text(yaml.safe_dump(studies, sort_keys=False), encoding="utf-8")
     run_block(page, block)
     rows = (page.path / f"metrics/studies/{name}.csv").read_text().splitlines()

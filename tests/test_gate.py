@@ -1,10 +1,10 @@
 """The gate: exits 0 only if every figure is there, is a number, and holds its threshold."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
+import revisions
 
 from stages import gate
 from stages.parts.errors import GraftError
@@ -88,22 +88,14 @@ def test_the_thresholds_are_those_of_the_parameters(project, run_gate):
     assert run_gate(GOOD | {"accuracy": 0.6})[0] == 0
 
 
-def git(*arguments):
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *identity, *arguments], check=True, capture_output=True)
-
-
 def commit(metrics, tag):
-    write_text(METRICS, metrics if isinstance(metrics, str) else json.dumps(metrics))
-    git("add", "-f", ".")
-    git("commit", "-q", "--allow-empty", "-m", tag)
-    git("tag", tag)
+    revisions.commit(tag, {METRICS: metrics if isinstance(metrics, str) else json.dumps(metrics)})
 
 
 @pytest.fixture
 def repository(project):
     """A git repository with the metrics of a better earlier run, tagged `earlier`."""
-    git("init", "-q", "-b", "main")
+    revisions.start()
     commit(GOOD | {"accuracy": 0.98}, "earlier")
 
 
@@ -143,13 +135,13 @@ def test_a_branch_and_a_commit_are_revisions_too(run_gate, repository):
 
 
 def test_an_experiment_of_dvc_is_found_by_its_name(run_gate, repository):
-    git("update-ref", "refs/exps/ab/cdef/tender-rose", "HEAD")
+    revisions.git("update-ref", "refs/exps/ab/cdef/tender-rose", "HEAD")
     assert run_gate(GOOD | {"accuracy": 0.96}, "--against", "tender-rose")[0] == 1
 
 
 def test_a_project_below_the_top_of_its_git_repository_is_found(run_gate, project, monkeypatch):
     monkeypatch.chdir("..")
-    git("init", "-q", "-b", "main")
+    revisions.start()
     monkeypatch.chdir(project.folder)
     commit(GOOD | {"accuracy": 0.98}, "earlier")
     assert run_gate(GOOD | {"accuracy": 0.96}, "--against", "earlier")[0] == 1
@@ -161,8 +153,8 @@ def test_an_unknown_revision_is_one_line(run_gate, repository):
 
 
 def test_a_revision_without_metrics_is_one_line(run_gate, repository):
-    git("rm", "-q", "--cached", str(METRICS))
-    git("commit", "-q", "-m", "no metrics")
+    revisions.git("rm", "-q", "--cached", str(METRICS))
+    revisions.git("commit", "-q", "-m", "no metrics")
     with pytest.raises(GraftError, match=r"^metrics/accuracy\.json at HEAD: [^\n]+$"):
         run_gate(GOOD, "--against", "HEAD")
 

@@ -105,6 +105,21 @@ def test_an_image_too_small_for_the_backbone_changes_nothing(project, changes, m
     assert not SOURCE.exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"from_layer": "stem_con"}, "fine_tune.from_layer: EfficientNetLite0 has no layer 'stem_con'; did you mean"),
+        ({"from_layer": 999}, "fine_tune.from_layer: EfficientNetLite0 has no layer 999; its layers are 0 to"),
+        ({"to_layer": 0.1}, "fine_tune.to_layer: 0.1 is layer .* not after from_layer"),
+    ],
+)
+def test_a_layer_that_the_backbone_has_not_is_refused(project, changes, message):
+    project.set(**{f"fine_tune__{key}": value for key, value in changes.items()})
+    with pytest.raises(GraftError, match=message):
+        resolve.main()
+    assert not SOURCE.exists()
+
+
 @pytest.mark.parametrize("key", ["head.tensorboard", "fine_tune.tensorboard"])
 def test_a_log_that_cannot_be_written_is_refused_with_its_key(project, monkeypatch, key):
     monkeypatch.setattr(resolve.tensorboard, "find_spec", lambda name: None)

@@ -50,12 +50,12 @@ def test_a_layer_is_given_by_name_index_or_fraction(from_layer, index):
 @pytest.mark.parametrize(
     ("from_layer", "message"),
     [
-        ("iner", "from_layer: residual has no layer 'iner'; did you mean 'inner'"),
-        ("zzzz", "from_layer: residual has no layer 'zzzz'; its layers are images to last"),
-        (8, "from_layer: residual has no layer 8; its layers are 0 to 6"),
+        ("iner", "fine_tune.from_layer: residual has no layer 'iner'; did you mean 'inner'"),
+        ("zzzz", "fine_tune.from_layer: residual has no layer 'zzzz'; its layers are images to last"),
+        (8, "fine_tune.from_layer: residual has no layer 8; its layers are 0 to 6"),
         (-8, "has no layer -8"),
-        (1.5, "from_layer: 1.5 is no fraction"),
-        (float("nan"), "from_layer: nan is no fraction"),
+        (1.5, "fine_tune.from_layer: 1.5 is no fraction"),
+        (float("nan"), "fine_tune.from_layer: nan is no fraction"),
     ],
 )
 def test_a_layer_that_does_not_exist_is_answered_with_what_would_do(from_layer, message):
@@ -86,6 +86,35 @@ def test_the_cut_is_the_last_place_at_or_before_the_layer(from_layer, after, fro
     assert found.point.after == after
     assert found.frozen == frozen
     assert found.trainable == trainable
+
+
+@pytest.mark.parametrize(
+    ("to_layer", "frozen", "trainable"),
+    [
+        ("add", ("add", "last"), ("inner", "norm")),
+        (4, ("norm", "add", "last"), ("inner",)),
+        (1.0, (), ("inner", "norm", "add", "last")),
+    ],
+)
+def test_training_can_end_before_the_last_layer(to_layer, frozen, trainable):
+    found = trunk.cut(residual_network(), "inner", to_layer)
+    assert (found.point.after, found.frozen, found.trainable) == ("relu", frozen, trainable)
+
+
+@pytest.mark.parametrize(
+    ("to_layer", "message"),
+    [
+        ("iner", "fine_tune.to_layer: residual has no layer 'iner'; did you mean 'inner'"),
+        (
+            "relu",
+            "fine_tune.to_layer: relu is layer 2 of residual, not after from_layer, which is layer 3; give 4",
+        ),
+        (3, "fine_tune.to_layer: 3 is layer 3 of residual, not after"),
+    ],
+)
+def test_training_ends_after_it_begins(to_layer, message):
+    with pytest.raises(GraftError, match=message):
+        trunk.trained_layers(residual_network(), "inner", to_layer)
 
 
 def test_a_cut_at_either_end_leaves_the_identity():

@@ -181,7 +181,7 @@ def fit(
     best = keras.callbacks.EarlyStopping(
         "val_cross_entropy", patience=settings.patience or settings.epochs, mode="min", restore_best_weights=True
     )
-    with tqdm(total=settings.epochs, desc="epochs", unit="", leave=False) as bar:
+    with tqdm(total=settings.epochs, desc="epochs", unit="", leave=False, disable=None) as bar:
         told = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, _: train.start(epoch), on_epoch_end=lambda *_: bar.update()
         )

@@ -103,7 +103,9 @@ class Activations:
         keys = {self._key(request): request for request in requests}
         present = [self._store.contains_many(namespace, keys) for namespace in self._namespaces.values()]
         missing = [request for key, request in keys.items() if not all(key in found for found in present)]
-        bar = tqdm(self._computed(missing), "views", len(missing), unit="", leave=False, disable=not missing)
+        bar = tqdm(
+            self._computed(missing), "views", len(missing), unit="", leave=False, disable=None if missing else True
+        )
         return sum(1 for _ in bar)
 
     def read(self, output: str, requests: Sequence[Request]) -> np.ndarray:

@@ -39,7 +39,8 @@ def frozen_backbone(folder: Path) -> Backbone:
     description = read_json(folder / "backbone.json")
     model = backbones.build(description["backbone"], description["image_size"], "none")
     model.load_weights(folder / "backbone.weights.h5")
-    return Backbone(description["backbone"], trunk.cut(model, description["from_layer"]), description["pooling"])
+    cut = trunk.cut(model, description["from_layer"], description["to_layer"])
+    return Backbone(description["backbone"], cut, description["pooling"])
 
 
 def grafted(top: keras.Model, pooling: str, head: Head) -> keras.Model:
@@ -48,7 +49,7 @@ def grafted(top: keras.Model, pooling: str, head: Head) -> keras.Model:
 
 
 def trainable(backbone: Backbone, head: Head) -> keras.Model:
-    """Return `grafted` with its BatchNorms folded in, of which the layers from `from_layer` on and the head train."""
+    """Return `grafted` with its BatchNorms folded in, of which the cut's trainable layers and the head train."""
     top = backbone.cut.top
     model = grafted(top, backbone.pooling, head)
     frozen = {layer.name for layer in top.layers}.difference(backbone.cut.trainable)

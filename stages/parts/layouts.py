@@ -65,7 +65,7 @@ def _cifar(class_file: str, train: str, test: str, label_bytes: int) -> Layout:
         for part, pattern in (("train", train), ("test", test)):
             for path in _found(source, pattern):
                 records = np.fromfile(path, np.uint8).reshape(-1, label_bytes + np.prod(CIFAR_SHAPE))
-                for number, record in enumerate(tqdm(records, path.stem, unit="", leave=False)):
+                for number, record in enumerate(tqdm(records, path.stem, unit="", leave=False, disable=None)):
                     label = names[record[label_bytes - 1]]
                     _write_png(record[label_bytes:], target / part / label / f"{path.stem}_{number:05d}.png")
         return target

@@ -148,6 +148,7 @@ class FineTune(Section):
     """How the top of the backbone is trained."""
 
     from_layer: Count | Fraction | str
+    to_layer: Count | Fraction | str | None
     epochs: Count
     batch_size: PositiveCount
     optimizer: Optimizer

@@ -47,10 +47,9 @@ class Cut:
     point : CutPoint
         Where it is.
     frozen : tuple of str
-        The names of the layers of `top` that lie between the cut and `from_layer`: training leaves them as
-        they are.
+        The names of the layers of `top` that training leaves as they are.
     trainable : tuple of str
-        The names of the layers from `from_layer` on.
+        The names of the others.
     """
 
     trunk: keras.Model
@@ -60,16 +59,18 @@ class Cut:
     trainable: tuple[str, ...]
 
 
-def resolve_layer(model: keras.Model, from_layer: str | int | float) -> int:
-    """Return the index in `model.layers` of the first layer to be trained, from 0 to `len(model.layers)`.
+def resolve_layer(model: keras.Model, layer: str | int | float, key: str = "fine_tune.from_layer") -> int:
+    """Return a layer's index in `model.layers`, from 0 to `len(model.layers)`, which stands for the end.
 
     Parameters
     ----------
     model : keras.Model
         A functional model.
-    from_layer : str, int or float
+    layer : str, int or float
         A layer's name; its index, where a negative one counts from the end; or, as a float from 0.0 to 1.0,
-        the share of the layers that lie below it. `len(model.layers)` and 1.0 mean that no layer is trained.
+        the share of the layers that lie below it.
+    key : str
+        What the layer is called in messages.
 
     Raises
     ------
@@ -77,19 +78,47 @@ def resolve_layer(model: keras.Model, from_layer: str | int | float) -> int:
         If there is no such layer; the message has the nearest names or the range.
     """
     count = len(model.layers)
-    if isinstance(from_layer, str):
+    if isinstance(layer, str):
         names = [layer.name for layer in model.layers]
-        if from_layer not in names:
-            hint = _nearest_layers(from_layer, names)
-            raise GraftError(f"from_layer: {model.name} has no layer {from_layer!r}; {hint}")
-        return names.index(from_layer)
-    if isinstance(from_layer, float):
-        if not 0 <= from_layer <= 1:
-            raise GraftError(f"from_layer: {from_layer} is no fraction; give a name, an index, or 0.0 to 1.0")
-        return round(from_layer * count)
-    if not -count <= from_layer <= count:
-        raise GraftError(f"from_layer: {model.name} has no layer {from_layer}; its layers are 0 to {count - 1}")
-    return from_layer % count if from_layer < 0 else from_layer
+        if layer not in names:
+            raise GraftError(f"{key}: {model.name} has no layer {layer!r}; {_nearest_layers(layer, names)}")
+        return names.index(layer)
+    if isinstance(layer, float):
+        if not 0 <= layer <= 1:
+            raise GraftError(f"{key}: {layer} is no fraction; give a name, an index, or 0.0 to 1.0")
+        return round(layer * count)
+    if not -count <= layer <= count:
+        raise GraftError(f"{key}: {model.name} has no layer {layer}; its layers are 0 to {count - 1}")
+    return layer % count if layer < 0 else layer
+
+
+def trained_layers(
+    model: keras.Model, from_layer: str | int | float, to_layer: str | int | float | None = None
+) -> range:
+    """Return the indices in `model.layers` from one layer up to another, which is no part of them, or to the end.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A functional model.
+    from_layer, to_layer : str, int or float
+        As `resolve_layer` reads them.
+
+    Raises
+    ------
+    GraftError
+        If there is no such layer, or `to_layer` does not come after `from_layer`.
+    """
+    first = resolve_layer(model, from_layer)
+    if to_layer is None:
+        return range(first, len(model.layers))
+    end = resolve_layer(model, to_layer, "fine_tune.to_layer")
+    if end <= first:
+        raise GraftError(
+            f"fine_tune.to_layer: {to_layer} is layer {end} of {model.name}, not after from_layer, which is layer "
+            f"{first}; give {first + 1} to {len(model.layers)}"
+        )
+    return range(first, end)
 
 
 def cut_points(model: keras.Model) -> list[CutPoint]:
@@ -100,7 +129,7 @@ def cut_points(model: keras.Model) -> list[CutPoint]:
     return [point for point, _, _ in _cut_points(model)]
 
 
-def cut(model: keras.Model, from_layer: str | int | float) -> Cut:
+def cut(model: keras.Model, from_layer: str | int | float, to_layer: str | int | float | None = None) -> Cut:
     """Part a network at the last place at or before a layer where a single tensor crosses.
 
     A fraction names no layer but a depth: it is cut at the narrowest such place in the last third of the way down
@@ -111,15 +140,16 @@ def cut(model: keras.Model, from_layer: str | int | float) -> Cut:
     ----------
     model : keras.Model
         A functional model with one input and one output; the halves share its layers and weights.
-    from_layer : str, int or float
-        The first layer to be trained, as `resolve_layer` reads it.
+    from_layer, to_layer : str, int or float
+        The first layer to be trained, and the first after it that is not, as `trained_layers` reads them.
 
     Raises
     ------
     GraftError
-        If there is no such layer.
+        If there is no such layer, or `to_layer` does not come after `from_layer`.
     """
-    index = resolve_layer(model, from_layer)
+    trained = trained_layers(model, from_layer, to_layer)
+    index = trained.start
     layers = model.layers
     operations = model.operations
     # The input layer has nothing to train: the first cut is behind it.
@@ -135,8 +165,8 @@ def cut(model: keras.Model, from_layer: str | int | float) -> Cut:
         trunk=_between(model.input, tensor, f"{model.name}_trunk"),
         top=_between(tensor, model.output, f"{model.name}_top"),
         point=point,
-        frozen=tuple(layer.name for layer in layers[point.index : index]),
-        trainable=tuple(layer.name for layer in layers[max(index, point.index) :]),
+        frozen=tuple(layer.name for layer in layers[point.index : index] + layers[trained.stop :]),
+        trainable=tuple(layer.name for layer in layers[max(index, point.index) : trained.stop]),
     )
 
 
