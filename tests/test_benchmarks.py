@@ -15,6 +15,7 @@ from benchmarks import (
     keras_two_step,
     learning_rate,
     new_images,
+    other_sets,
     photographs,
     projects,
     report,
@@ -271,3 +272,25 @@ def test_the_page_in_git_is_the_one_that_the_figures_give():
     if not report.PAGE.is_file():
         pytest.skip("nothing was measured yet")
     assert report.PAGE.read_text(encoding="utf-8") == report.page(report.read(sides.RESULTS))
+
+
+def test_a_set_is_the_pictures_of_a_package_by_class_without_small_classes_and_relief_maps(tmp_path, monkeypatch):
+    root = tmp_path / "unpacked/textures/nature"
+    root.mkdir(parents=True)
+    names = [f"{kind}{number}.jpg" for kind, count in (("brick", 12), ("grass", 11)) for number in range(count)]
+    for name in [*names, "brick0_nm.jpg", "brick.txt", "window.jpg", "brick_on_grass.tga"]:
+        (root / name).write_text(name)
+    monkeypatch.setattr("sys.argv", ["other_sets", "textures", str(tmp_path / "unpacked"), str(tmp_path / "sets")])
+    other_sets.main()
+    found = sorted((tmp_path / "sets").rglob("*.*"))
+    assert [path.relative_to(tmp_path / "sets").as_posix() for path in found] == sorted(
+        f"brick/nature-brick{number}.jpg" for number in range(12)
+    )
+
+
+def test_a_package_that_is_not_unpacked_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["other_sets", "stamps", str(tmp_path), str(tmp_path / "sets")])
+    with pytest.raises(
+        SystemExit, match=r"^error: \S+: no such folder; unpack there Debian tuxpaint-stamps\S+ \S+$"
+    ):
+        other_sets.main()

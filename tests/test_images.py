@@ -75,9 +75,15 @@ def test_four_inks_become_red_green_and_blue(encode):
     np.testing.assert_allclose(decoded(encode(picture, ".jpg"))[4, 4], RED, atol=3)
 
 
-def test_transparency_is_left_out(encode):
-    picture = Image.new("RGBA", (1, 1), (10, 20, 30, 0))
-    np.testing.assert_array_equal(decoded(encode(picture, ".png")), [[[10, 20, 30]]])
+def test_transparent_parts_are_laid_on_white(encode):
+    seen = Image.fromarray(np.array([[[10, 20, 30, 0], [10, 20, 30, 255], [0, 0, 0, 51]]], np.uint8))
+    np.testing.assert_array_equal(decoded(encode(seen, ".png")), [[[255] * 3, [10, 20, 30], [204] * 3]])
+
+
+@pytest.mark.parametrize("mode", ["LA", "P"])
+def test_grey_levels_and_palettes_have_transparent_parts_too(encode, mode):
+    seen = Image.new("RGBA", (2, 1), (0, 0, 0, 0)).convert(mode)
+    np.testing.assert_array_equal(decoded(encode(seen, ".png")), np.full((1, 2, 3), 255))
 
 
 def test_of_an_animation_the_first_picture_counts(encode):

@@ -13,7 +13,7 @@ from stages.parts.errors import GraftError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # What changes the pixels belongs to the identity of all that is computed from them.
-VERSION = f"1, Pillow {PIL.__version__}, JPEG {features.version('jpg')}"
+VERSION = f"2, Pillow {PIL.__version__}, JPEG {features.version('jpg')}"
 FILTER = Image.Resampling.BILINEAR
 
 
@@ -27,7 +27,7 @@ def is_image_name(path: Path) -> bool:
 
 
 def decode(data: bytes, size: int, name: str) -> Image.Image:
-    """Decode an image file's bytes to RGB, upright by its EXIF orientation.
+    """Decode an image file's bytes to RGB, upright by its EXIF orientation, transparent parts laid on white.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def decode(data: bytes, size: int, name: str) -> Image.Image:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 image.draft(None, (2 * size, 2 * size))
-                return _eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
+                return _opaque(_eight_bit(ImageOps.exif_transpose(image))).convert("RGB")
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(f"{name}: not a readable image ({_first_line(error)})") from error
 
@@ -57,6 +57,13 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    # White is what cut-out pictures mostly stand on. What a file has under its transparent parts is nobody's choice.
+    if not image.has_transparency_data:
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
 
 
 def _first_line(error: Exception) -> str:
