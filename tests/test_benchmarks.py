@@ -290,7 +290,5 @@ def test_a_set_is_the_pictures_of_a_package_by_class_without_small_classes_and_r
 
 def test_a_package_that_is_not_unpacked_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["other_sets", "stamps", str(tmp_path), str(tmp_path / "sets")])
-    with pytest.raises(
-        SystemExit, match=r"^error: \S+: no such folder; unpack there Debian tuxpaint-stamps\S+ \S+$"
-    ):
+    with pytest.raises(SystemExit, match=r"^error: \S+: no such folder; unpack there Debian tuxpaint-stamps\S+ \S+$"):
         other_sets.main()

@@ -162,6 +162,11 @@ def test_a_missing_key_is_named(project, key, name):
         ({"display_names": "names.json"}, "display_names is 'names.json': Input should be a valid dictionary"),
         ({"display_names": {"daisy": ""}}, "display_names is '': String should have at least 1 character"),
         ({"fine_tune__batch_size": 0}, "fine_tune.batch_size is 0: Input should be greater than or equal to 1"),
+        (
+            {"fine_tune__patience": 3},
+            "fine_tune: patience is 3, but monitor is null: "
+            "set monitor to val_loss or val_accuracy, or patience to null",
+        ),
         ({"fine_tune__from_layer": True}, "fine_tune.from_layer is True: Input should be a number, not true or false"),
         ({"gate__min_accuracy": 95}, "gate.min_accuracy is 95: Input should be less than or equal to 1"),
         ({"split": [1]}, "split is [1]: its keys are needed, seed, folds, fold, validation"),

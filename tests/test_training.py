@@ -149,9 +149,20 @@ def test_no_epochs_leave_the_network_as_it_is():
 
 def test_training_stops_after_patience_epochs_without_a_better_one():
     contrary = examples()._replace(labels=(examples().labels + 1) % CLASSES)
-    history = train(network(), examples(), contrary, settings(patience=2, epochs=10, schedule="constant"))
+    history = train(
+        network(), examples(), contrary, settings(patience=2, epochs=10, schedule="constant", monitor="val_loss")
+    )
     losses = [row["val_loss"] for row in history]
     assert len(losses) == losses.index(min(losses)) + 3
+
+
+def test_without_a_monitor_the_last_epochs_weights_are_kept():
+    contrary = examples()._replace(labels=(examples().labels + 1) % CLASSES)
+    model = network()
+    history = train(model, examples(), contrary, settings(schedule="constant"))
+    assert history[-1]["val_loss"] > history[0]["val_loss"]
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    assert float(loss_of(contrary.labels, logits(model, contrary))) == pytest.approx(history[-1]["val_loss"], abs=1e-5)
 
 
 @pytest.mark.parametrize(("monitor", "best", "average"), [("val_loss", min, 0.9), ("val_accuracy", max, 0.0)])

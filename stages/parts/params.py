@@ -158,12 +158,21 @@ class FineTune(Section):
     warmup: Fraction
     plateau_patience: PositiveCount
     patience: PositiveCount | None
-    monitor: Literal["val_loss", "val_accuracy"]
+    monitor: Literal["val_loss", "val_accuracy"] | None
     label_smoothing: Share
     dropout: Share
     mixup: NotNegative
     average: Share
     tensorboard: bool
+
+    @model_validator(mode="after")
+    def _stopping_needs_what_to_stop_by(self) -> "FineTune":
+        if self.patience is not None and self.monitor is None:
+            raise ValueError(
+                f"patience is {self.patience}, but monitor is null: set monitor to val_loss or val_accuracy, "
+                "or patience to null"
+            )
+        return self
 
 
 class Export(Section):

@@ -64,7 +64,8 @@ class Settings:
         labels are mixed (Zhang et al. 2018, arXiv 1710.09412; of maps inside a network, Verma et al. 2019,
         arXiv 1806.05236); from 0, for none.
     average : momentum of the moving average of the weights that is validated and returned, below 1; 0 for none.
-    monitor : ``val_loss`` or ``val_accuracy``: by which the best epoch is chosen; its weights are returned.
+    monitor : ``val_loss`` or ``val_accuracy``, by which the best epoch is chosen, whose weights are returned; None
+        returns the last epoch's.
     patience : epochs without a better `monitor` after which training stops, from 1; None never stops early.
     seed : of the examples' order, of dropout and of mixup.
     log_folder : where TensorBoard's log goes; None writes none. It needs the package tensorboard.
@@ -83,7 +84,7 @@ class Settings:
     dropout: float = 0.0
     mixup: float = 0.0
     average: float = 0.0
-    monitor: str = "val_loss"
+    monitor: str | None = None
     patience: int | None = None
     seed: int = 0
     log_folder: Path | None = None
@@ -205,7 +206,7 @@ def _callbacks(model: keras.Model, settings: Settings, validated: bool) -> keras
         callbacks.append(keras.callbacks.TensorBoard(settings.log_folder, write_graph=False))
     if validated and settings.schedule == "plateau":
         callbacks.append(keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=settings.plateau_patience))
-    if validated:
+    if validated and settings.monitor:
         patience = settings.epochs if settings.patience is None else settings.patience
         mode = MONITORS[settings.monitor]
         callbacks.append(
