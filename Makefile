@@ -20,8 +20,9 @@ MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weight
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-repro: $(INSTALLED) ## run the pipeline: dvc repro
+repro: $(INSTALLED) ## run the pipeline: dvc repro; and show how often the exported model is right
 	dvc repro
+	dvc metrics show metrics/accuracy.json
 
 crossval: $(INSTALLED) ## judge on every fold: make crossval SET="backbone=MobileNetV2 lr=1e-4" NAME=mobilenet AGAINST=main
 	python -m stages.crossval $(SET:%=-S '%') $(NAME:%=--name '%') $(AGAINST:%=--against '%')

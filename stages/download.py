@@ -13,6 +13,7 @@ from stages.parts import archives, embedded, folders, layouts, params
 from stages.parts.catalog import Entry
 from stages.parts.errors import GraftError, run
 from stages.parts.files import sha256_of, write_json, write_rows
+from stages.parts.images import SUFFIXES
 from stages.parts.threads import in_order
 
 SOURCE = Path("data/source")
@@ -72,14 +73,24 @@ def check(images: list[folders.Image], entry: Entry, strict: bool, dataset: str)
             raise GraftError(f"{dataset}: {found} {kind} found, but its catalog entry says {expected}")
 
 
-def report(images: list[folders.Image]) -> dict[str, object]:
-    """Return what data/raw.json says: counts of the images by class, and the refused ones with the reason."""
+def report(images: list[folders.Image], others: dict[str, int]) -> dict[str, object]:
+    """Return what data/raw.json says.
+
+    Returns
+    -------
+    images : how many are kept.
+    classes : how many of each class.
+    look_alikes : how many have the perceptual hash of another, and go where it goes.
+    refused : path and reason of each image that is not kept.
+    other_files : how many files without an image's name there are, by suffix.
+    """
     kept = [image for image in images if not image.refused]
     return {
         "images": len(kept),
         "classes": dict(sorted(Counter(image.found.label for image in kept).items())),
-        "duplicates": len(kept) - len({image.group for image in kept}),
+        "look_alikes": len(kept) - len({image.group for image in kept}),
         "refused": [image.refusal() for image in images if image.refused],
+        "other_files": others,
     }
 
 
@@ -90,6 +101,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=".part-") as temporary:
         folder = folders.top(unpacked(SOURCE, parameters.dataset_sha256, Path(temporary, "unpacked")))
         images = examined(folder, folders.find_images(folder, parameters.dataset))
+        others = folders.other_files(folder)
         check(images, entry, parameters.strict, parameters.dataset)
         kept = [image for image in images if not image.refused]
         move = shutil.copyfile if SOURCE.is_dir() else os.replace
@@ -101,8 +113,11 @@ def main() -> None:
             os.replace(RAW, Path(temporary, "earlier"))
         os.replace(Path(temporary, "raw"), RAW)
     write_rows(LIST, folders.COLUMNS, [image.row() for image in kept])
-    summary = report(images)
+    summary = report(images, others)
     write_json(REPORT, summary)
+    if others:
+        counts = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in others.items())
+        print(f"left out: {counts}; known are {', '.join(SUFFIXES)}")
     print(f"{len(kept)} images in {len(summary['classes'])} classes, {len(summary['refused'])} refused")
 
 

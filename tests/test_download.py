@@ -41,7 +41,20 @@ def content(folder):
 def test_a_folder_of_class_folders_is_copied(fetch, image_folder):
     report = fetch(image_folder)
     assert content(RAW) == content(image_folder)
-    assert report == {"images": 36, "classes": dict.fromkeys(CLASSES, 12), "duplicates": 0, "refused": []}
+    assert report == {
+        "images": 36,
+        "classes": dict.fromkeys(CLASSES, 12),
+        "look_alikes": 0,
+        "refused": [],
+        "other_files": {},
+    }
+
+
+def test_files_without_an_images_name_are_counted_by_suffix_and_said(fetch, image_folder, capsys):
+    for name in ("red/1.HEIC", "red/2.heic", "blue/notes", ".hidden", "licence.txt"):
+        (image_folder / name).touch()
+    assert fetch(image_folder)["other_files"] == {"": 1, ".heic": 2}
+    assert "left out: 1 without a suffix, 2 .heic; known are .jpg, .jpeg, .png" in capsys.readouterr().out
 
 
 def test_the_list_has_a_row_for_each_image_sorted_by_path(fetch, image_folder):
@@ -154,7 +167,9 @@ def test_strict_makes_an_unreadable_image_an_error(fetch, flawed_folder):
 def test_a_class_without_a_readable_image_is_an_error(fetch, image_folder):
     (image_folder / "yellow").mkdir()
     (image_folder / "yellow/1.jpg").touch()
-    with pytest.raises(GraftError, match=r"photos: no readable image in class folder 'yellow'; fill or remove it$"):
+    with pytest.raises(
+        GraftError, match=r"photos: no readable image in class folder 'yellow'; fill or remove it \(known are"
+    ):
         fetch(image_folder)
 
 
@@ -175,7 +190,7 @@ def test_counts_must_be_those_of_the_catalog(image_folder, counts):
 
 def test_copies_of_a_picture_are_counted(fetch, image_folder):
     shutil.copy(image_folder / "red/000.jpg", image_folder / "red/copy.jpg")
-    assert fetch(image_folder)["duplicates"] == 1
+    assert fetch(image_folder)["look_alikes"] == 1
 
 
 def test_unusual_names_and_kinds_of_images_are_read(fetch, image_folder, encode, draw_picture):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Image:
     ----------
     found : where it is.
     sha256 : of the file's bytes, 64 hexadecimal digits.
-    group : its perceptual hash; pictures of one group are copies of each other.
+    group : its perceptual hash; pictures of one group look alike, and are mostly copies of each other.
     refused : why it can't be used; empty for a readable image.
     """
 
@@ -111,10 +112,19 @@ def find_images(folder: Path, name: str) -> list[Found]:
     return sorted(found, key=lambda image: image.path.as_posix())
 
 
+def other_files(folder: Path) -> dict[str, int]:
+    """Return how many files below the subfolders of a folder have no image's name, by suffix in small letters."""
+    found = [path for subfolder in _subfolders(folder) for path in _files(subfolder) if not images.is_image_name(path)]
+    return dict(sorted(Counter(path.suffix.lower() for path in found).items()))
+
+
 def require_each(labels: set[str], filled: set[str], name: str) -> None:
     """Raise a `GraftError` unless each of the labels is among those that have a readable image."""
     if empty := sorted(labels - filled):
-        raise GraftError(f"{name}: no readable image in class folder {', '.join(map(repr, empty))}; fill or remove it")
+        raise GraftError(
+            f"{name}: no readable image in class folder {', '.join(map(repr, empty))}; fill or remove it "
+            f"(known are {', '.join(images.SUFFIXES)})"
+        )
 
 
 def _has_parts(subfolders: list[Path], name: str) -> bool:
@@ -135,11 +145,15 @@ def _is_ignored(name: str) -> bool:
 
 
 def _images(folder: Path) -> list[Path]:
+    return [path for path in _files(folder) if images.is_image_name(path)]
+
+
+def _files(folder: Path) -> list[Path]:
     found = []
     for parent, subfolders, names in os.walk(folder):
         # What is taken out of the list is not walked.
         subfolders[:] = [name for name in subfolders if not _is_ignored(name)]
-        found += [Path(parent, name) for name in names if images.is_image_name(Path(name))]
+        found += [Path(parent, name) for name in names if not _is_ignored(name)]
     return found
 
 
