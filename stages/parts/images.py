@@ -47,7 +47,10 @@ def decode(data: bytes, size: int, name: str) -> Image.Image:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 image.draft(None, (2 * size, 2 * size))
-                return _opaque(_eight_bit(ImageOps.exif_transpose(image))).convert("RGB")
+                # In place: otherwise Pillow copies every image, an upright one too.
+                ImageOps.exif_transpose(image, in_place=True)
+                image.load()
+                return _rgb(_opaque(_eight_bit(image)))
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(f"{name}: not a readable image ({_first_line(error)})") from error
 
@@ -64,6 +67,11 @@ def _opaque(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    # Pillow's `convert` would copy what is RGB already.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _first_line(error: Exception) -> str:
