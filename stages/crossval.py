@@ -260,8 +260,11 @@ def main() -> None:
     settings = experiments.parse_settings(arguments.set_param)
     planned = fold_experiments(arguments.name, settings)
     other = earlier(arguments.against) if arguments.against else None
-    references = list(experiments.completed(planned))
-    images = collected(references)
+    references = []
+    for reference in experiments.completed(planned):
+        references.append(reference)
+        # After each fold, so that images which have no folds do not cost five runs.
+        images = collected(references)
     names = [reference.rsplit("/", 1)[-1] for reference in references]
     summary = {"name": arguments.name, "experiments": names, **figures(images)}
     summary |= other_figures(references)

@@ -22,11 +22,12 @@ ROWS_AT_ONCE = 256
 
 def write_features(activations: Activations, requests: list[Request], shape: list[int], path: Path) -> None:
     """Write the features of all requests as one float32 array (requests, *shape), some rows at a time."""
-    with replacing(path) as temporary:
-        rows = np.lib.format.open_memmap(temporary, "w+", np.float32, (len(requests), *shape))
+    header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (len(requests), *shape)}
+    # Not through a memory map: where the disk is full, the system ends a process that writes to one.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(requests), ROWS_AT_ONCE):
-            rows[start : start + ROWS_AT_ONCE] = activations.read("features", requests[start : start + ROWS_AT_ONCE])
-        rows.flush()
+            file.write(activations.read("features", requests[start : start + ROWS_AT_ONCE]).tobytes())
 
 
 def main() -> None:

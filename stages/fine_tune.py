@@ -77,7 +77,8 @@ def main() -> None:
         images[part] = [Request(RAW / row["path"], row["sha256"]) for row in of_part]
         labels[part] = np.array([names.index(row["label"]) for row in of_part])
     model = graft.trainable(graft.frozen_backbone(BACKBONE), heads.read(HEAD))
-    views = parameters.augment.views
+    # Without an epoch no view is looked at.
+    views = parameters.augment.views if parameters.fine_tune.epochs else 0
     augmentation = catalog.augmentation(parameters.dataset, parameters.augment.model_dump(exclude={"views"}))
     with Store(default_folder()) as store:
         activations = activations_of(augmentation, store)

@@ -113,15 +113,13 @@ def ranked(accuracies: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    Columns variant, runs, and of validation and test the mean and the spread, the sample standard deviation over the
-    runs; NaN of a single one.
+    Columns variant, runs, and of validation and test the mean, the spread, which is the sample standard deviation over
+    the runs (NaN of a single one), the least and the greatest.
     """
+    figures = {"mean": "mean", "spread": "std", "min": "min", "max": "max"}
     table = accuracies.groupby("variant", sort=False).agg(
         runs=("validation", "size"),
-        validation_mean=("validation", "mean"),
-        validation_spread=("validation", "std"),
-        test_mean=("test", "mean"),
-        test_spread=("test", "std"),
+        **{f"{part}_{name}": (part, figure) for part in LOOKS for name, figure in figures.items()},
     )
     return table.sort_values("validation_mean", ascending=False, kind="stable").reset_index()
 

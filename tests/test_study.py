@@ -118,9 +118,10 @@ def test_a_study_is_run_ranked_and_written(project, monkeypatch, tmp_path, capsy
     study.main()
     written = Path("metrics/studies/rates.csv").read_text()
     assert written.splitlines() == [
-        "variant,runs,validation_mean,validation_spread,test_mean,test_spread",
-        "high,1,0.500000,,0.500000,",
-        "low,1,0.250000,,0.250000,",
+        "variant,runs,validation_mean,validation_spread,validation_min,validation_max,"
+        "test_mean,test_spread,test_min,test_max",
+        "high,1,0.500000,,0.500000,0.500000,0.500000,,0.500000,0.500000",
+        "low,1,0.250000,,0.250000,0.250000,0.250000,,0.250000,0.250000",
     ]
     assert Path("metrics/studies/rates.png").is_file()
     assert "high     1           0.5000" in capsys.readouterr().out

@@ -155,7 +155,7 @@ class FineTune(Section):
     momentum: Share
     weight_decay: NotNegative
     schedule: Literal["constant", "cosine", "plateau"]
-    warmup: Fraction
+    warmup: Share
     plateau_patience: PositiveCount
     patience: PositiveCount | None
     monitor: Literal["val_loss", "val_accuracy"] | None
