@@ -15,12 +15,15 @@ from stages.parts.store import Store, default_folder
 from stages.parts.views import view_in_epoch
 
 with importing():
+    import keras
+
     from stages.parts import graft, training
 
 SPLIT = Path("data/split.csv")
 RAW = Path("data/raw")
 BACKBONE = Path("data/backbone")
 HEAD = Path("models/head.npz")
+HEAD_METRICS = Path("metrics/head.json")
 FINE_TUNED = Path("models/fine_tuned.weights.h5")
 METRICS = Path("metrics/fine_tune.json")
 HISTORY = Path("metrics/history.csv")
@@ -67,8 +70,10 @@ def activations_of(augmentation: dict[str, object], store: Store) -> Activations
     return Activations(Network(BACKBONE / "trunk.tflite"), ("map",), pixels, store)
 
 
-def main() -> None:
-    parameters = params.load()
+def fine_tuned(
+    model: keras.Model, parameters: params.Parameters, augmentation: dict[str, object]
+) -> tuple[list[training.Row], dict[str, float]]:
+    """Train the network in place; return what happened in each epoch, and its figures on the validation part."""
     rows = read_rows(SPLIT)
     names = sorted({row["label"] for row in rows})
     images, labels = {}, {}
@@ -76,10 +81,7 @@ def main() -> None:
         of_part = [row for row in rows if row["split"] == part]
         images[part] = [Request(RAW / row["path"], row["sha256"]) for row in of_part]
         labels[part] = np.array([names.index(row["label"]) for row in of_part])
-    model = graft.trainable(graft.frozen_backbone(BACKBONE), heads.read(HEAD))
-    # Without an epoch no view is looked at.
-    views = parameters.augment.views if parameters.fine_tune.epochs else 0
-    augmentation = catalog.augmentation(parameters.dataset, parameters.augment.model_dump(exclude={"views"}))
+    views = parameters.augment.views
     with Store(default_folder()) as store:
         activations = activations_of(augmentation, store)
         wanted = [image._replace(view=view) for image in images["train"] for view in range(views + 1)]
@@ -92,12 +94,23 @@ def main() -> None:
         logits = training.logits(model, validation)
     temperature = heads.fit_temperature(logits, labels["validation"])
     graft.set_temperature(model, temperature)
-    figures = scores.choice(heads.probabilities(logits / temperature), labels["validation"])
+    return history, scores.choice(heads.probabilities(logits / temperature), labels["validation"])
+
+
+def main() -> None:
+    parameters = params.load()
+    augmentation = catalog.augmentation(parameters.dataset, parameters.augment.model_dump(exclude={"views"}))
+    model = graft.trainable(graft.frozen_backbone(BACKBONE), heads.read(HEAD))
+    if parameters.fine_tune.epochs:
+        history, figures = fine_tuned(model, parameters, augmentation)
+    else:
+        # The network as it is: what it gives is what the head gives.
+        history, figures = [], read_json(HEAD_METRICS)["head_validation"]
     with replacing(FINE_TUNED) as path:
         model.save_weights(path)
     write_rows(HISTORY, HISTORY_COLUMNS, history)
     write_json(METRICS, {"fine_tuned_validation": figures, "flip": augmentation["flip"]})
-    print(f"fine-tuned: {figures['accuracy']:.4f} of {len(logits)} validation images, temperature {temperature:.2f}")
+    print(f"fine-tuned for {len(history)} epochs: {figures['accuracy']:.4f} of the validation images")
 
 
 if __name__ == "__main__":

@@ -196,6 +196,22 @@ def test_values_that_half_precision_cannot_hold_are_refused(tmp_path, requests, 
         Activations(Loud(), ("map",), Pixels(16, "squash"), store).fill(requests)
 
 
+def test_a_map_that_half_precision_cannot_hold_leaves_its_features(tmp_path, requests):
+    class LoudBelow:
+        sha256 = ("0" * 64, "1" * 64)
+
+        def __call__(self, image):
+            return [np.full((2, 2, 1), 1e5, np.float32), np.ones(3, np.float32)]
+
+    with Store(tmp_path / "store") as store:
+        activations = Activations(LoudBelow(), ("map", "features"), Pixels(16, "squash"), store)
+        assert activations.fill(requests) == len(requests)
+        assert activations.fill(requests) == 0
+        np.testing.assert_array_equal(activations.read("features", requests), np.ones((len(requests), 3)))
+        with pytest.raises(GraftError, match=r"^fine_tune.from_layer: values of the map are beyond what float16 holds"):
+            activations.read("map", requests)
+
+
 def test_the_stage_writes_one_row_of_features_per_row_of_the_split(project, compiled, requests, run_python):
     folder = requests[0].path.parents[1]
     Path("data").mkdir()

@@ -99,25 +99,35 @@ class Activations:
         return f"{request.sha256}/{request.view}/{self._settings}" if request.view else request.sha256
 
     def fill(self, requests: Sequence[Request]) -> int:
-        """Compute what the store lacks, with a progress bar; return how many views that were."""
+        """Compute the last output where the store lacks it, with a progress bar; return how many views that were.
+
+        What comes on the way is kept too, for others to find.
+
+        Raises
+        ------
+        GraftError
+            If a file is no readable image, or its last output is beyond what the type holds.
+        """
         keys = {self._key(request): request for request in requests}
-        present = [self._store.contains_many(namespace, keys) for namespace in self._namespaces.values()]
-        missing = [request for key, request in keys.items() if not all(key in found for found in present)]
+        found = self._store.contains_many(self._namespaces[self._outputs[-1]], keys)
+        missing = [request for key, request in keys.items() if key not in found]
         bar = tqdm(
             self._computed(missing), "views", len(missing), unit="", leave=False, disable=None if missing else True
         )
-        return sum(1 for _ in bar)
+        for _, outputs in bar:
+            _held(outputs, self._outputs[-1])
+        return len(missing)
 
     def read(self, output: str, requests: Sequence[Request]) -> np.ndarray:
         """Return one output for all requests, in their order: array (requests, ...) of `DTYPES[output]`.
 
-        What the store lacks, or had and lost, is computed.
+        What the store lacks, or had and lost, is computed; it raises what `fill` does.
         """
         keys = [self._key(request) for request in requests]
         found = self._store.get_many(self._namespaces[output], keys)
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
         for request, outputs in self._computed(list(missing.values())):
-            found[self._key(request)] = outputs[output]
+            found[self._key(request)] = _held(outputs, output)
         return np.stack([found[key] for key in keys])
 
     def _computed(self, requests: list[Request]) -> Iterator[tuple[Request, dict[str, np.ndarray]]]:
@@ -136,23 +146,26 @@ class Activations:
         path, sha256, _ = requests[0]
         views = self._pixels.views(path, sha256, [request.view for request in requests])
         return [
-            (
-                request,
-                {name: _narrowed(name, array) for name, array in zip(self._outputs, self._network(view), strict=True)},
-            )
+            (request, _narrowed(dict(zip(self._outputs, self._network(view), strict=True))))
             for request, view in zip(requests, views, strict=True)
         ]
 
     def _put(self, results: list[tuple[Request, dict[str, np.ndarray]]]) -> None:
         for output, namespace in self._namespaces.items():
-            self._store.put_many(namespace, {self._key(request): outputs[output] for request, outputs in results})
+            held = {self._key(request): outputs[output] for request, outputs in results if output in outputs}
+            self._store.put_many(namespace, held)
 
 
-def _narrowed(output: str, array: np.ndarray) -> np.ndarray:
+def _narrowed(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the outputs in the types of `DTYPES`, without those that these do not hold."""
     with np.errstate(over="ignore"):
-        narrow = array.astype(DTYPES[output])
-    if not np.isfinite(narrow).all():
+        narrow = {name: array.astype(DTYPES[name]) for name, array in outputs.items()}
+    return {name: array for name, array in narrow.items() if np.isfinite(array).all()}
+
+
+def _held(outputs: dict[str, np.ndarray], output: str) -> np.ndarray:
+    if output not in outputs:
         raise GraftError(
-            f"fine_tune.from_layer: values at the cut are beyond what {narrow.dtype} holds; choose another layer"
+            f"fine_tune.from_layer: values of the {output} are beyond what {DTYPES[output]} holds; choose another layer"
         )
-    return narrow
+    return outputs[output]
