@@ -1,0 +1,92 @@
+"""Where the time of extraction goes: `python -m benchmarks.extraction_profile --archive FILE --weights FILE`.
+
+Milliseconds an image of each step on one thread, then of the network, the pixels and both on a thread for each core,
+and of the whole with the store. It is the evidence for docs/design.md, and no claim of benchmarks/RESULTS.md.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import photographs, sides
+from benchmarks.projects import SIZE, Workspace, settings
+from stages.parts import images
+from stages.parts.engine import Activations, Pixels, Request
+from stages.parts.files import sha256_of
+from stages.parts.network import Network
+from stages.parts.store import Store
+from stages.parts.threads import in_order
+
+RESIZE = "squash"
+WARM_UP = 16
+
+
+def milliseconds(work: Callable[[], object], count: int) -> float:
+    """Return what an image takes where `work` does `count` of them."""
+    begin = time.perf_counter()
+    work()
+    return 1000 * (time.perf_counter() - begin) / count
+
+
+def steps(paths: list[Path], networks: list[Path]) -> dict[str, float]:
+    """Return the milliseconds of each step on one thread; its first images are not counted."""
+    trunk, top = (Network(path) for path in networks)
+    found, inputs = {}, paths
+    for name, step in {
+        "read": Path.read_bytes,
+        "decode": lambda data: images.decode(data, SIZE, "image"),
+        "resize": lambda image: np.asarray(images.square(image, SIZE, RESIZE)),
+        "trunk": lambda array: trunk(array)[0],
+        "top": lambda array: top(array)[0],
+    }.items():
+        list(map(step, inputs[:WARM_UP]))
+        outputs: list = []
+        found[name] = milliseconds(partial(outputs.extend, map(step, inputs)), len(inputs))
+        inputs = outputs
+    return found
+
+
+def together(paths: list[Path], networks: list[Path], store: Path) -> dict[str, float]:
+    """Return the milliseconds an image takes on a thread for each core: network, pixels, both, and with the store."""
+    network = Network(*networks)
+    one = images.load(paths[0], SIZE, RESIZE)
+    requests = [Request(path, sha256_of(path)) for path in paths]
+
+    def load(path: Path) -> np.ndarray:
+        return images.load(path, SIZE, RESIZE)
+
+    works = {
+        "network": lambda: list(in_order(lambda _: network(one), paths)),
+        "pixels": lambda: list(in_order(load, paths)),
+        "both": lambda: list(in_order(lambda path: network(load(path)), paths)),
+    }
+    found = {name: milliseconds(work, len(paths)) for name, work in works.items()}
+    with Store(store) as opened:
+        activations = Activations(network, ("map", "features"), Pixels(SIZE, RESIZE), opened)
+        found["with the store"] = milliseconds(lambda: activations.fill(requests), len(paths))
+    return found
+
+
+def main() -> None:
+    """Print both tables."""
+    options = sides.parsed(sides.parser(__doc__, images=1000))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = photographs.bring(folder / "images", options)
+        workspace = Workspace(folder / "workspace", settings(folder / "images", options.weights))
+        workspace.stages("resolve", "download", "split", "freeze")
+        networks = [workspace.folder / "data/backbone" / part for part in ("trunk.tflite", "top.tflite")]
+        for title, table in (
+            ("one thread", steps(paths, networks)),
+            (f"{os.cpu_count()} threads", together(paths, networks, folder / "profile")),
+        ):
+            print(f"{title}, ms an image: " + ", ".join(f"{step} {took:.2f}" for step, took in table.items()))
+
+
+if __name__ == "__main__":
+    main()
