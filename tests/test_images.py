@@ -86,9 +86,12 @@ def test_grey_levels_and_palettes_have_transparent_parts_too(encode, mode):
     np.testing.assert_array_equal(decoded(encode(seen, ".png")), np.full((1, 2, 3), 255))
 
 
-def test_of_an_animation_the_first_picture_counts(encode):
+@pytest.mark.parametrize(
+    ("suffix", "options"), [(".gif", {}), (".png", {}), (".tiff", {}), (".webp", {"lossless": True})]
+)
+def test_of_an_animation_the_first_picture_counts(encode, suffix, options):
     frames = [Image.new("RGB", (2, 2), colour) for colour in (RED, BLUE)]
-    data = encode(frames[0], ".gif", save_all=True, append_images=frames[1:])
+    data = encode(frames[0], suffix, save_all=True, append_images=frames[1:], **options)
     np.testing.assert_array_equal(decoded(data)[0, 0], RED)
 
 
