@@ -24,7 +24,7 @@ repro: $(INSTALLED) ## run the pipeline: dvc repro; and show how often the expor
 	dvc repro
 	dvc metrics show metrics/accuracy.json
 
-crossval: $(INSTALLED) ## judge on every fold: make crossval SET="backbone=MobileNetV2 lr=1e-4" NAME=mobilenet AGAINST=main
+crossval: $(INSTALLED) ## judge on every fold: make crossval SET="backbone=MobileNetV2 lr=1e-4" NAME=mobilenet AGAINST=lite0
 	python -m stages.crossval $(SET:%=-S '%') $(NAME:%=--name '%') $(AGAINST:%=--against '%')
 
 study: $(INSTALLED) ## rank the variants of a study in studies.yaml: make study NAME=augmentation

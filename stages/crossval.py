@@ -205,7 +205,10 @@ def earlier(name: str) -> pd.DataFrame:
     file, kept = Path(name.removesuffix(".json").removesuffix(".csv") + ".csv"), EARLIER / f"{name}.csv"
     found = next((path for path in (file, kept) if path.is_file()), None)
     source = str(found) if found else f"{IMAGES} at {name}"
-    content = found.read_bytes() if found else experiments.file_at(name, IMAGES)
+    try:
+        content = found.read_bytes() if found else experiments.file_at(name, IMAGES)
+    except GraftError as error:
+        raise GraftError(f"{error}; give the name of one that ran here, or commit its {IMAGES}") from error
     try:
         images = _table(content)
     except (ValueError, UnicodeDecodeError) as error:

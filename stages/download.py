@@ -13,7 +13,7 @@ from stages.parts import archives, embedded, folders, layouts, params
 from stages.parts.catalog import Entry
 from stages.parts.errors import GraftError, run
 from stages.parts.files import sha256_of, write_json, write_rows
-from stages.parts.images import SUFFIXES
+from stages.parts.images import left_out
 from stages.parts.threads import in_order
 
 SOURCE = Path("data/source")
@@ -116,8 +116,7 @@ def main() -> None:
     summary = report(images, others)
     write_json(REPORT, summary)
     if others:
-        counts = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in others.items())
-        print(f"left out: {counts}; known are {', '.join(SUFFIXES)}")
+        print(left_out(others))
     print(f"{len(kept)} images in {len(summary['classes'])} classes, {len(summary['refused'])} refused")
 
 

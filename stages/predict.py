@@ -42,7 +42,10 @@ def image_files(arguments: list[Path]) -> Iterator[Path]:
     """
     for path in arguments:
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if images.is_image_name(file))
+            files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+            if others := images.other_files(files):
+                print(f"{path}: {images.left_out(others)}", file=sys.stderr)
+            found = [file for file in files if images.is_image_name(file)]
             if not found:
                 raise GraftError(f"{path}: no image in this folder; known are {', '.join(images.SUFFIXES)}")
             yield from found

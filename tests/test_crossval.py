@@ -197,7 +197,7 @@ def test_a_file_that_crossval_did_not_write_is_refused(project, text, message):
 
 def test_a_revision_without_a_cross_validation_is_one_line(repository):
     revisions.commit("nothing", {})
-    with pytest.raises(GraftError, match=r"^metrics/crossval\.csv at nothing: [^\n]+$"):
+    with pytest.raises(GraftError, match=r"^metrics/crossval\.csv at nothing: [^\n]+; give the name of"):
         crossval.earlier("nothing")
 
 

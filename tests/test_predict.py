@@ -88,10 +88,12 @@ def test_an_impossible_top_is_refused(run_predict, image_folder, top, capsys):
     assert "--top" in capsys.readouterr().err
 
 
-def test_a_folder_stands_for_all_images_below_it_sorted(run_predict, image_folder):
-    (image_folder / "notes.txt").write_text("no image")
-    (image_folder / "red/.hidden.jpg").write_bytes(b"")
-    status, lines, _ = run_predict("--json", image_folder)
+def test_a_folder_stands_for_all_images_below_it_sorted_and_what_is_left_out_is_said(run_predict, image_folder):
+    for name in ("notes.txt", "red/1.HEIC", "red/.hidden.jpg"):
+        (image_folder / name).touch()
+    status, lines, errors = run_predict("--json", image_folder)
+    (error,) = errors
+    assert error.startswith(f"{image_folder}: left out: 1 .heic, 1 .txt; known are .jpg, ")
     paths = [json.loads(line)["path"] for line in lines]
     assert status == 0
     assert paths == sorted(paths)

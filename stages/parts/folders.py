@@ -3,7 +3,6 @@
 import hashlib
 import os
 import unicodedata
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,8 +113,7 @@ def find_images(folder: Path, name: str) -> list[Found]:
 
 def other_files(folder: Path) -> dict[str, int]:
     """Return how many files below the subfolders of a folder have no image's name, by suffix in small letters."""
-    found = [path for subfolder in _subfolders(folder) for path in _files(subfolder) if not images.is_image_name(path)]
-    return dict(sorted(Counter(path.suffix.lower() for path in found).items()))
+    return images.other_files(path for subfolder in _subfolders(folder) for path in _files(subfolder))
 
 
 def require_each(labels: set[str], filled: set[str], name: str) -> None:

@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,17 @@ class UnreadableImageError(GraftError):
 def is_image_name(path: Path) -> bool:
     """Say whether a file's name looks like an image's; hidden files do not."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def other_files(paths: Iterable[Path]) -> dict[str, int]:
+    """Return how many of some files have no image's name, by suffix in small letters."""
+    return dict(sorted(Counter(path.suffix.lower() for path in paths if not is_image_name(path)).items()))
+
+
+def left_out(others: Mapping[str, int]) -> str:
+    """Return the words that say which files, as `other_files` counts them, are not looked at."""
+    counts = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in others.items())
+    return f"left out: {counts}; known are {', '.join(SUFFIXES)}"
 
 
 def decode(data: bytes, size: int, name: str) -> Image.Image:
