@@ -281,7 +281,7 @@ def test_the_compiled_halves_of_any_backbone_agree_with_keras(backbone):
     # The deepest networks carry even a nudge of a millionth further than that.
     nudge = 1 + 1e-6 * np.random.default_rng(0).normal(size=scaled.shape).astype(np.float32)
     moved = relative_distance(whole(scaled * nudge, training=False), reference)
-    assert moved < 1e-3
+    assert moved < 1e-2
     assert relative_distance(features[0], reference) < max(1e-5, moved)
 
 
