@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import yaml
+from tensorflow import make_ndarray
 
 from stages.parts import dense_heads, params
 from stages.parts.dense_heads import Batches, attached, drawn, fit
@@ -34,6 +35,12 @@ def examples(count=30, seed=0, shape=MAP):
 def batches(seed=0, size=8, shuffled=0, shape=MAP):
     features, labels = examples(seed=seed, shape=shape)
     return Batches(lambda rows, epoch: features[rows], labels, size, shuffled)
+
+
+def contrary():
+    """Return a validation part that says the contrary of what is learnt: each epoch is worse than the one before."""
+    features, labels = examples()
+    return Batches(lambda rows, epoch: features[rows], (labels + 1) % CLASSES, 8, None)
 
 
 def fitted(chosen, shape=MAP, train=None, seed=0, **options):
@@ -122,13 +129,10 @@ def test_dropout_is_before_the_layers_that_it_is_given_for():
 
 
 def test_the_weights_of_the_best_epoch_on_validation_are_kept():
-    # Of what is learnt, validation says the contrary: each epoch is worse than the one before.
-    features, labels = examples()
-    contrary = Batches(lambda rows, epoch: features[rows], (labels + 1) % CLASSES, 8, None)
     chosen = settings(lr=0.01)
     start = drawn(MAP, CLASSES, chosen, 0)
-    head, epoch = fit(start, MAP, batches(), contrary, chosen, 0)
-    once, _ = fit(start, MAP, batches(), contrary, settings(lr=0.01, epochs=1), 0)
+    head, epoch = fit(start, MAP, batches(), contrary(), chosen, 0)
+    once, _ = fit(start, MAP, batches(), contrary(), settings(lr=0.01, epochs=1), 0)
     assert epoch == 1
     for array, expected in zip(arrays(head), arrays(once), strict=True):
         np.testing.assert_array_equal(array, expected)
@@ -142,10 +146,51 @@ def test_training_stops_after_patience_epochs_without_a_better_one():
         seen.add(epoch)
         return features[rows]
 
-    contrary = Batches(lambda rows, epoch: features[rows], (labels + 1) % CLASSES, 8, None)
     chosen = settings(lr=0.01, epochs=9, patience=2)
-    fit(drawn(MAP, CLASSES, chosen, 0), MAP, Batches(read, labels, 8, 0), contrary, chosen, 0)
+    fit(drawn(MAP, CLASSES, chosen, 0), MAP, Batches(read, labels, 8, 0), contrary(), chosen, 0)
     assert max(seen) < 4
+
+
+def rates(folder):
+    """Return the learning rate of each epoch, as TensorBoard's log has it."""
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    log = event_accumulator.EventAccumulator(str(folder / "train"), {"tensors": 0})
+    log.Reload()
+    return [float(make_ndarray(event.tensor_proto)) for event in log.Tensors("epoch_learning_rate")]
+
+
+def test_the_log_has_the_rate_of_the_schedule(tmp_path):
+    for schedule in get_args(params.Schedule):
+        chosen = settings(schedule=schedule, lr=0.01, warmup=0.25)
+        fitted(chosen, log_folder=tmp_path / schedule)
+    assert rates(tmp_path / "constant") == pytest.approx([0.01] * 4)
+    # 30 examples in batches of 8 are 4 steps; the first 4 of 16 warm up. The log has the rate of the step to come.
+    falling = [0.005 * (1 + np.cos(np.pi * step / 12)) for step in (0, 4, 8, 12)]
+    assert rates(tmp_path / "cosine") == pytest.approx(falling, abs=1e-6)
+
+
+def test_plateau_lowers_the_rate_tenfold_when_the_validation_loss_does_not_fall(tmp_path):
+    chosen = settings(schedule="plateau", plateau_patience=1, lr=0.01)
+    fit(drawn(MAP, CLASSES, chosen, 0), MAP, batches(), contrary(), chosen, 0, tmp_path)
+    assert rates(tmp_path) == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+
+
+def test_label_smoothing_draws_the_probabilities_together():
+    unsure, sure = (
+        fitted(settings(label_smoothing=share, epochs=40, lr=0.05))[0].logits(examples()[0]) for share in (0.5, 0.0)
+    )
+    assert np.ptp(unsure, axis=1).mean() < 0.7 * np.ptp(sure, axis=1).mean()
+    # Half of a label spread over three classes: the best logits have a distance of log((1/2 + 1/6) / (1/6)).
+    assert np.ptp(unsure, axis=1).mean() == pytest.approx(np.log(4), abs=0.4)
+
+
+def test_the_average_of_the_weights_is_what_is_kept():
+    # An average that hardly forgets has hardly gone from where training started.
+    chosen = settings(average=0.999, lr=0.01)
+    start = drawn(MAP, CLASSES, chosen, 0)
+    averaged, last = (arrays(fitted(settings(average=momentum, lr=0.01))[0]) for momentum in (0.999, 0.0))
+    gone = [np.linalg.norm(head[0] - arrays(start)[0]) for head in (averaged, last)]
+    assert 0 < gone[0] < 0.2 * gone[1]
 
 
 def test_an_epoch_reads_every_example_once_in_a_new_order_and_in_its_own_epoch():
@@ -190,6 +235,7 @@ def test_a_log_for_tensorboard_is_written_on_demand(tmp_path):
 def test_the_tables_hold_what_params_yaml_can_name():
     assert set(get_args(params.Initializer)) == set(dense_heads.INITIALIZERS)
     assert set(get_args(params.Optimizer)) == set(dense_heads.OPTIMIZERS)
+    assert set(get_args(params.Schedule)) == set(dense_heads.SCHEDULES)
     assert set(get_args(params.Pooling)) == set(dense_heads.POOLINGS) == set(dense_heads.ARRAY_POOLINGS)
 
 

@@ -232,6 +232,9 @@ def test_a_compiled_network_holds_no_path_of_this_machine():
 
 # These few stand for the rest in every run of the tests; the others are marked slow.
 QUICK = ("EfficientNetLite0", "MobileNetV2_035", "MobileNetV3Small", "simple_cnn")
+# Drawn at random, values in these grow from layer to layer, up to a thousand million, and rounding decides what comes
+# out: a nudge of a millionth moves Keras's own features by a tenth.
+CHAOTIC = ("EfficientNetB7", *(f"EfficientNetV2{size}" for size in ("B1", "B2", "B3", "S", "M", "L")))
 
 
 @pytest.fixture(
@@ -243,16 +246,14 @@ def backbone(request):
     size = max(64, backbones.get(request.param).minimum_size)
     model = backbones.build(request.param, size, "none")
     pixels = np.random.default_rng(0).integers(0, 256, (33, size, size, 3), np.uint8)
-    settle(model, backbones.preprocess(request.param, pixels[1:]))
+    if request.param in CHAOTIC:
+        settle(model, backbones.preprocess(request.param, pixels[1:]))
     yield request.param, model, pixels[:1]
     keras.backend.clear_session()
 
 
 def settle(model, images):
-    """Give BatchNorms the statistics of some images, as a trained network's have.
-
-    Else values grow from layer to layer, up to a thousand million, and rounding decides what comes out.
-    """
+    """Give BatchNorms the statistics of some images, as a trained network's have: values then keep their size."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
@@ -278,11 +279,14 @@ def test_the_compiled_halves_of_any_backbone_agree_with_keras(backbone):
     )
     whole, scaled = trunk.pool(model, "avg"), backbones.preprocess(name, pixels)
     reference = whole(scaled, training=False)
-    # The deepest networks carry even a nudge of a millionth further than that.
-    nudge = 1 + 1e-6 * np.random.default_rng(0).normal(size=scaled.shape).astype(np.float32)
-    moved = relative_distance(whole(scaled * nudge, training=False), reference)
-    assert moved < 1e-2
-    assert relative_distance(features[0], reference) < max(1e-5, moved)
+    bound = 1e-5
+    if name in CHAOTIC:
+        # Settled too, these carry even a nudge of a millionth further than that.
+        nudge = 1 + 1e-6 * np.random.default_rng(0).normal(size=scaled.shape).astype(np.float32)
+        moved = relative_distance(whole(scaled * nudge, training=False), reference)
+        assert moved < 1e-2
+        bound = max(bound, moved)
+    assert relative_distance(features[0], reference) < bound
 
 
 def test_saved_weights_come_back_into_a_network_built_anew(backbone, tmp_path):

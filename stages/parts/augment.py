@@ -17,12 +17,15 @@ OVERSAMPLING = 1.25
 # Around the picture its mirror image goes on for this share of its size: what a shift or turn brings in.
 MARGIN = 0.5
 FLIPS = {"none": (False, False), "horizontal": (True, False), "vertical": (False, True), "both": (True, True)}
+# A picture that is no square is at most this many times as long as it is wide.
+LONGEST = 2
 # What each setting is where it changes nothing. A setting that is left out is at rest.
 AT_REST = {
     "flip": "none",
     "rotation": 0,
     "zoom": 0,
     "shift": 0,
+    "slide": 0,
     "brightness": 0,
     "contrast": 0,
     "saturation": 0,
@@ -32,7 +35,7 @@ AT_REST = {
 }
 ALWAYS = 1
 # Settings that came later: at rest they are no part of a view's identity, and the views of before are those of now.
-LATER = {"shear": 0, "crop": 1, "probability": ALWAYS, "randaugment": AT_REST["randaugment"]}
+LATER = {"slide": 0, "shear": 0, "crop": 1, "probability": ALWAYS, "randaugment": AT_REST["randaugment"]}
 VERSION = "1"
 
 
@@ -62,15 +65,15 @@ def base_size(size: int) -> int:
 
 
 def extended(base: Image.Image) -> Image.Image:
-    """Return the picture with its mirror image around it, `MARGIN` of its size on each side."""
-    side, margin = base.width, round(base.width * MARGIN)
-    wide = Image.new(base.mode, (side + 2 * margin, side))
+    """Return the picture with its mirror image around it, `MARGIN` of its shorter side on each side."""
+    (width, height), margin = base.size, round(min(base.size) * MARGIN)
+    wide = Image.new(base.mode, (width + 2 * margin, height))
     mirrored = base.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    for left, picture in ((margin - side, mirrored), (margin, base), (margin + side, mirrored)):
+    for left, picture in ((margin - width, mirrored), (margin, base), (margin + width, mirrored)):
         wide.paste(picture, (left, 0))
-    whole = Image.new(base.mode, (wide.width, wide.width))
+    whole = Image.new(base.mode, (wide.width, height + 2 * margin))
     mirrored = wide.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-    for upper, picture in ((margin - side, mirrored), (margin, wide), (margin + side, mirrored)):
+    for upper, picture in ((margin - height, mirrored), (margin, wide), (margin + height, mirrored)):
         whole.paste(picture, (0, upper))
     return whole
 
@@ -84,7 +87,7 @@ def view(picture: Image.Image, size: int, draw: random.Random, settings: Mapping
     size : pixels on each side of the view.
     draw : the view's own generator.
     settings : flip (none, horizontal, vertical, both), rotation and shear (degrees), zoom, shift (shares of the size),
-        crop (least share of the side that is kept), brightness, contrast, saturation (changes of the factor 1),
+        slide (share of what a picture that is no square has beside the middle one), crop (least share of the side that is kept), brightness, contrast, saturation (changes of the factor 1),
         randaugment (count and magnitude of `randaugment.drawn`), probability (that each of these is done at all).
 
     Returns
@@ -92,7 +95,7 @@ def view(picture: Image.Image, size: int, draw: random.Random, settings: Mapping
     uint8 array (size, size, 3), RGB.
     """
     settings = _done({**AT_REST, **settings}, draw)
-    warp = _warp(picture.width, size, draw, settings)
+    warp = _slid(_warp(picture.size, size, draw, settings), picture.size, draw, settings["slide"])
     moves = _moves(draw, settings)
     drawn_moves, drawn_changes = randaugment.drawn(draw, **settings["randaugment"])
     affine = _affine(_moved(warp, moves + drawn_moves, size), size)
@@ -118,9 +121,10 @@ def _done(settings: Mapping[str, object], draw: random.Random) -> Mapping[str, o
     return {name: settings[name] if draw.random() < probability else rest for name, rest in AT_REST.items()}
 
 
-def _warp(width: int, size: int, draw: random.Random, settings: Mapping[str, object]) -> Move:
+def _warp(picture_size: tuple[int, int], size: int, draw: random.Random, settings: Mapping[str, object]) -> Move:
     """Return flip, turn, zoom and shift: from a pixel of the view, from its middle, to a pixel of the picture."""
-    base = width / (1 + 2 * MARGIN)
+    width, height = picture_size
+    base = min(picture_size) / (1 + 2 * MARGIN)
     may_mirror, may_turn_over = FLIPS[settings["flip"]]
     mirror = -1 if draw.random() < 0.5 and may_mirror else 1
     turn_over = -1 if draw.random() < 0.5 and may_turn_over else 1
@@ -130,8 +134,17 @@ def _warp(width: int, size: int, draw: random.Random, settings: Mapping[str, obj
     a, b = mirror * scale * math.cos(angle), -mirror * scale * math.sin(angle)
     d, e = turn_over * scale * math.sin(angle), turn_over * scale * math.cos(angle)
     middle_x = width / 2 + draw.uniform(-1, 1) * settings["shift"] * base
-    middle_y = width / 2 + draw.uniform(-1, 1) * settings["shift"] * base
+    middle_y = height / 2 + draw.uniform(-1, 1) * settings["shift"] * base
     return Move(a, b, middle_x, d, e, middle_y)
+
+
+def _slid(warp: Move, picture_size: tuple[int, int], draw: random.Random, slide: float) -> Move:
+    """Return the warp with its middle anywhere along the longer side. At rest it draws nothing, as `_moves`."""
+    if not slide:
+        return warp
+    width, height = picture_size
+    reach = draw.uniform(-1, 1) * slide / 2
+    return warp._replace(c=warp.c + reach * max(width - height, 0), f=warp.f + reach * max(height - width, 0))
 
 
 def _moves(draw: random.Random, settings: Mapping[str, object]) -> list[Move]:

@@ -14,8 +14,10 @@ from stages.parts.heads import POOLINGS as ARRAY_POOLINGS
 from stages.parts.heads import Dense, Head
 from stages.parts.optimizers import OPTIMIZERS
 from stages.parts.pooling import POOLINGS
+from stages.parts.schedules import SCHEDULES, plateau
 
 LAST_LAYER = "head"
+CROSS_ENTROPY = "cross_entropy"
 BLOCK_LAYERS = ("head_squeeze", "head_excite")
 
 INITIALIZERS: dict[str, Callable[..., keras.Initializer]] = {
@@ -171,29 +173,59 @@ def fit(
     """
     features = keras.Input(shape)
     model = keras.Model(features, attached(features, start, settings.dropouts, settings.l2, seed))
+    classes = model.output.shape[-1]
     model.compile(
-        OPTIMIZERS[settings.optimizer](momentum=settings.momentum, learning_rate=settings.lr),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        _optimizer(settings, len(train) * settings.epochs),
+        _smoothed_cross_entropy(classes, settings.label_smoothing),
         # Beside the loss, which holds the L2 penalty.
-        metrics=[keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="cross_entropy"), "accuracy"],
+        metrics=[keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name=CROSS_ENTROPY), "accuracy"],
         jit_compile=False,
     )
     best = keras.callbacks.EarlyStopping(
-        "val_cross_entropy", patience=settings.patience or settings.epochs, mode="min", restore_best_weights=True
+        f"val_{CROSS_ENTROPY}", patience=settings.patience or settings.epochs, mode="min", restore_best_weights=True
     )
     with tqdm(total=settings.epochs, desc="epochs", unit="", leave=False, disable=None) as bar:
         told = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, _: train.start(epoch), on_epoch_end=lambda *_: bar.update()
         )
-        callbacks = [best, told, keras.callbacks.TerminateOnNaN()]
-        callbacks += [keras.callbacks.TensorBoard(log_folder, write_graph=False)] if log_folder else []
         history = model.fit(
-            train, validation_data=validation, epochs=settings.epochs, shuffle=False, callbacks=callbacks, verbose=0
+            train,
+            validation_data=validation,
+            epochs=settings.epochs,
+            shuffle=False,
+            callbacks=[told, *_callbacks(settings, log_folder), best],
+            verbose=0,
         ).history
     if not np.isfinite(history["loss"]).all():
         found = history["loss"][-1]
         raise GraftError(f"head.lr: at a learning rate of {settings.lr:g} the loss is {found}; try a smaller one")
     return _read_back(model, start), best.best_epoch + 1
+
+
+def _optimizer(settings: params.Head, steps: int) -> keras.Optimizer:
+    averaged = {"use_ema": True, "ema_momentum": settings.average} if settings.average else {}
+    rate = SCHEDULES[settings.schedule](settings.lr, steps, settings.warmup)
+    return OPTIMIZERS[settings.optimizer](momentum=settings.momentum, learning_rate=rate, **averaged)
+
+
+def _callbacks(settings: params.Head, log_folder: Path | None) -> list[keras.callbacks.Callback]:
+    """Return what else happens between epochs, in the order in which it must."""
+    # Averages come first: the others see, and keep, the weights that they judge.
+    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.average else []
+    callbacks.append(keras.callbacks.TerminateOnNaN())
+    if log_folder:
+        # Before what lowers the rate: it logs the one that was used.
+        callbacks.append(keras.callbacks.TensorBoard(log_folder, write_graph=False))
+    if settings.schedule == "plateau":
+        callbacks.append(plateau(f"val_{CROSS_ENTROPY}", settings.plateau_patience))
+    return callbacks
+
+
+def _smoothed_cross_entropy(classes: int, label_smoothing: float) -> Callable[..., keras.KerasTensor]:
+    """Return the loss of class indices and logits; Keras smooths labels only where they are one-hot."""
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
+    # Keras hands labels on as float32.
+    return lambda labels, logits: loss(keras.ops.one_hot(keras.ops.cast(labels, "int32"), classes), logits)
 
 
 def _read_back(model: keras.Model, head: Head) -> Head:

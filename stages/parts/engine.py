@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from stages.parts import augment, images
@@ -49,15 +50,24 @@ class Pixels:
     def views(self, path: Path, sha256: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the views of those numbers, each uint8 (size, size, 3), reading the file once."""
         image = images.read(path, self.size, self.resize)
-        # A picture that is not scaled cannot be sampled more finely either.
-        base_size = self.size if self.resize == "crop_or_pad" else augment.base_size(self.size)
-        base = augment.extended(images.square(image, base_size, self.resize)) if any(numbers) else None
+        base = augment.extended(self._base(image)) if any(numbers) else None
         for number in numbers:
             if number == 0:
                 yield np.asarray(images.square(image, self.size, self.resize))
             else:
                 draw = augment.generator(sha256, number, self.augment)
                 yield augment.view(base, self.size, draw, self.augment)
+
+
+    def _base(self, image: Image.Image) -> Image.Image:
+        """Return the picture that views are drawn from."""
+        if self.resize == "crop_or_pad":
+            # What is not scaled cannot be sampled more finely either.
+            return images.square(image, self.size, self.resize)
+        size = augment.base_size(self.size)
+        if self.resize == "crop" and self.augment.get("slide"):
+            return images.band(image, size, augment.LONGEST)
+        return images.square(image, size, self.resize)
 
 
 class Activations:

@@ -123,6 +123,13 @@ def square(image: Image.Image, size: int, resize: str) -> Image.Image:
     return RESIZERS[resize](image, size)
 
 
+def band(image: Image.Image, size: int, longest: float) -> Image.Image:
+    """Return the middle of `image` with its shorter side of `size` pixels, and at most `longest` times as long."""
+    shorter = min(image.size)
+    width, height = (round(size * min(side / shorter, longest)) for side in image.size)
+    return ImageOps.fit(image, (width, height), FILTER)
+
+
 def read(path: Path, size: int, resize: str) -> Image.Image:
     """Read an image file for `square` at that size.
 

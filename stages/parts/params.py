@@ -30,6 +30,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Pooling = Literal["avg", "max", "avg+max", "none"]
 Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
+Schedule = Literal["constant", "cosine", "plateau"]
 Initializer = Literal[
     "glorot_normal",
     "glorot_uniform",
@@ -40,6 +41,8 @@ Initializer = Literal[
     "truncated_normal",
 ]
 
+# Where a linear head has no such setting, this is what stands there.
+NOT_OF_LINEAR = (("widths", []), ("dropout", 0.0), ("l2", 0.0), ("label_smoothing", 0.0), ("average", 0.0))
 # What pydantic calls a key that no section has; one that is no text (`1: 2`) can be none either.
 UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
 
@@ -95,12 +98,17 @@ class Head(Section):
     batch_size: PositiveCount
     optimizer: Optimizer
     momentum: Share
+    schedule: Schedule
+    warmup: Share
+    plateau_patience: PositiveCount
+    label_smoothing: Share
+    average: Share
     tensorboard: bool
 
     @model_validator(mode="after")
     def _settings_are_of_this_kind(self) -> "Head":
         if self.kind == "linear":
-            for name, nothing in (("widths", []), ("dropout", 0.0), ("l2", 0.0)):
+            for name, nothing in NOT_OF_LINEAR:
                 if getattr(self, name) != nothing:
                     found = f"{name} is {getattr(self, name)}"
                     raise ValueError(f"{found}, but kind is linear: set {name} to {nothing}, or kind to mlp or se")
@@ -135,6 +143,7 @@ class Augment(Section):
     rotation: Annotated[float, Field(ge=0, le=180)]
     zoom: Share
     shift: Share
+    slide: Fraction
     brightness: Share
     contrast: Share
     saturation: Share
@@ -154,7 +163,7 @@ class FineTune(Section):
     optimizer: Optimizer
     momentum: Share
     weight_decay: NotNegative
-    schedule: Literal["constant", "cosine", "plateau"]
+    schedule: Schedule
     warmup: Share
     plateau_patience: PositiveCount
     patience: PositiveCount | None

@@ -21,6 +21,7 @@ from stages.parts.errors import GraftError
 from stages.parts.fast_gradients import with_fast_gradients
 from stages.parts.flat_network import FlatNetwork
 from stages.parts.optimizers import OPTIMIZERS
+from stages.parts.schedules import SCHEDULES, plateau
 
 Item = TypeVar("Item")
 
@@ -53,10 +54,9 @@ class Settings:
     batch_size : examples in a step, from 1; the last batch of an epoch is filled up with examples that do not count.
     optimizer : a key of `OPTIMIZERS`.
     momentum : of sgd and rmsprop, from 0 and below 1.
-    schedule : a key of `SCHEDULES`. ``cosine`` rises in a line over the first `warmup` of all steps and falls to 0
-        along a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983); ``plateau`` divides the rate by 10 after
-        `plateau_patience` epochs without a lower validation loss.
-    warmup : share of all steps, from 0 and below 1.
+    schedule : a key of `SCHEDULES`.
+    warmup : of ``cosine``: share of all steps, from 0 and below 1.
+    plateau_patience : of ``plateau``: epochs without a lower validation loss.
     weight_decay : decoupled, as in AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), on kernels only; from 0.
     label_smoothing : share of each label spread over all classes, from 0 and below 1 (arXiv 1512.00567).
     dropout : share of the features dropped before the head, from 0 and below 1.
@@ -90,25 +90,6 @@ class Settings:
     log_folder: Path | None = None
 
 
-def _constant(settings: Settings, steps: int) -> float:
-    return settings.learning_rate
-
-
-def _cosine(settings: Settings, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    warmup_steps = int(steps * settings.warmup)
-    if not warmup_steps:
-        return keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
-    return keras.optimizers.schedules.CosineDecay(
-        # Not from 0: the first step would be lost.
-        settings.learning_rate / warmup_steps,
-        steps - warmup_steps,
-        warmup_target=settings.learning_rate,
-        warmup_steps=warmup_steps,
-    )
-
-
-# The rate itself, or the rate as a function of the step; `plateau` is a constant that a callback lowers.
-SCHEDULES = {"constant": _constant, "cosine": _cosine, "plateau": _constant}
 MONITORS = {"val_loss": "min", "val_accuracy": "max"}
 
 Row = dict[str, float]
@@ -188,7 +169,7 @@ def _optimizer(model: FlatNetwork, settings: Settings, steps: int) -> keras.Opti
     averaged = {"use_ema": True, "ema_momentum": settings.average} if settings.average else {}
     optimizer = OPTIMIZERS[settings.optimizer](
         momentum=settings.momentum,
-        learning_rate=SCHEDULES[settings.schedule](settings, steps),
+        learning_rate=SCHEDULES[settings.schedule](settings.learning_rate, steps, settings.warmup),
         weight_decay=settings.weight_decay,
         **averaged,
     )
@@ -205,7 +186,7 @@ def _callbacks(model: keras.Model, settings: Settings, validated: bool) -> keras
         # Before what lowers the rate: it logs the one that was used.
         callbacks.append(keras.callbacks.TensorBoard(settings.log_folder, write_graph=False))
     if validated and settings.schedule == "plateau":
-        callbacks.append(keras.callbacks.ReduceLROnPlateau(factor=0.1, patience=settings.plateau_patience))
+        callbacks.append(plateau("val_loss", settings.plateau_patience))
     if validated and settings.monitor:
         patience = settings.epochs if settings.patience is None else settings.patience
         mode = MONITORS[settings.monitor]
