@@ -23,6 +23,7 @@ AGAINST = "image_dataset_from_directory + model.predict"
 WITH_FREEZE = "the same with `freeze`, which compiles the network"
 FEATURES = "data/features/features.npy"
 BATCH_SIZE = 32
+RESIZE = "squash"
 
 
 def differences(workspace: Path, weights: str) -> tuple[float, float]:
@@ -36,7 +37,7 @@ def differences(workspace: Path, weights: str) -> tuple[float, float]:
     model = network(weights)
     squares, norms = [], []
     for start in range(0, len(paths), BATCH_SIZE):
-        batch = np.stack([images.load(path, SIZE, "squash") for path in paths[start : start + BATCH_SIZE]])
+        batch = np.stack([images.load(path, SIZE, RESIZE) for path in paths[start : start + BATCH_SIZE]])
         theirs = model.predict_on_batch(batch.astype(np.float32))
         squares.append(((ours[start : start + BATCH_SIZE] - theirs) ** 2).sum(axis=1, dtype=np.float64))
         norms.append((theirs**2).sum(axis=1, dtype=np.float64))
@@ -50,7 +51,9 @@ class Sides:
     def __init__(self, folder: Path, options: argparse.Namespace):
         self.images = folder / "images"
         photographs.bring(self.images, options)
-        self.workspace = Workspace(folder / "workspace", settings(self.images, options.weights))
+        # The squares that image_dataset_from_directory makes, and the images alone.
+        same = settings(self.images, options.weights, resize=RESIZE, head__views=0)
+        self.workspace = Workspace(folder / "workspace", same)
         self.workspace.stages("resolve", "download", "split", "freeze")
         self._folder, self._weights = folder, options.weights
 

@@ -72,7 +72,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photographs.bring(folder / "images", options)
-        workspace = Workspace(folder / "workspace", settings(folder / "images", options.weights))
+        workspace = Workspace(folder / "workspace", settings(folder / "images", options.weights, head__views=0))
         workspace.stages("resolve", "download", "split", "freeze")
         pairs = [pair(workspace, folder) for _ in range(options.pairs)]
     cold, new = [one["cold"] for one in pairs], [one["new"] for one in pairs]

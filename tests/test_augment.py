@@ -128,6 +128,54 @@ def test_the_extended_picture_has_the_picture_in_its_middle():
     np.testing.assert_array_equal(extended[2, :], [1, 0, 0, 1, 2, 3, 3, 2])
 
 
+@pytest.fixture
+def middle_of():
+    """Return a function of (slide, size of the picture, settings) that gives where views have the middle of the ramp.
+
+    Along the longer side, as a share of it from the picture's own middle; the other side is grey all along.
+    """
+
+    def shown(slide, size, **settings):
+        along = np.linspace(0, 255, max(size)).astype(np.uint8)
+        ramp = np.tile(along, (min(size), 1)) if size[0] > size[1] else np.tile(along[:, np.newaxis], min(size))
+        extended, settings = augment.extended(Image.fromarray(np.stack([ramp] * 3, axis=-1))), STILL | settings
+        settings["slide"] = slide
+        views = [
+            augment.view(extended, SIZE, augment.generator(IMAGE, number, settings), settings)
+            for number in range(1, 60)
+        ]
+        return [
+            pixels[SIZE // 2 - 1 : SIZE // 2 + 1, SIZE // 2 - 1 : SIZE // 2 + 1].mean() / 255 - 0.5 for pixels in views
+        ]
+
+    return shown
+
+
+@pytest.mark.parametrize("size", [(80, 40), (40, 80)])
+def test_a_view_slides_along_the_longer_side_to_both_ends_of_the_picture(middle_of, size):
+    # Twice as long as wide: the middle of a square at the end is a quarter of the length from the middle.
+    for slide in (1, 0.5):
+        middles = middle_of(slide, size)
+        assert max(map(abs, middles)) <= slide / 4 + 0.01
+        assert min(middles) < -0.2 * slide
+        assert max(middles) > 0.2 * slide
+
+
+def test_a_view_slides_along_the_picture_however_it_is_turned(middle_of):
+    middles = middle_of(1, (80, 40), rotation=180)
+    assert max(map(abs, middles)) <= 0.26
+    assert np.ptp(middles) > 0.4
+
+
+@pytest.mark.parametrize("size", [(80, 40), (40, 80)])
+def test_a_view_that_does_not_slide_stays_in_the_middle(middle_of, size):
+    assert middle_of(0, size) == pytest.approx([0] * 59, abs=0.01)
+
+
+def test_a_square_has_nowhere_to_slide(view):
+    np.testing.assert_array_equal(view(1, slide=1), view(1))
+
+
 def test_a_view_never_changes_the_picture(picture):
     extended = augment.extended(picture)
     before = np.asarray(extended).copy()
@@ -145,9 +193,9 @@ def test_a_setting_at_rest_is_as_good_as_none(view):
 
 
 def test_a_setting_that_changes_something_draws_anew():
-    changed = {"shear": 1, "crop": 0.9, "probability": 0.5, "randaugment": {"count": 1, "magnitude": 9}}
+    changed = {"slide": 1, "shear": 1, "crop": 0.9, "probability": 0.5, "randaugment": {"count": 1, "magnitude": 9}}
     settings = [LIVELY] + [LIVELY | {name: value} for name, value in changed.items()]
-    assert len({augment.generator(IMAGE, 1, each).random() for each in settings}) == 5
+    assert len({augment.generator(IMAGE, 1, each).random() for each in settings}) == 6
 
 
 @pytest.mark.parametrize(("little", "much"), [({"shear": 2}, {"shear": 30}), ({"crop": 0.95}, {"crop": 0.4})])
@@ -231,6 +279,13 @@ def test_the_mirror_image_around_a_picture_is_numpys(draw_picture):
         picture, margin = draw_picture((120, 90, 60), 3, size), round(size * augment.MARGIN)
         padded = np.pad(np.asarray(picture), ((margin, margin), (margin, margin), (0, 0)), "symmetric")
         np.testing.assert_array_equal(np.asarray(augment.extended(picture)), padded)
+
+
+@pytest.mark.parametrize("size", [(9, 6), (6, 9), (30, 6)])
+def test_the_margin_is_as_wide_on_every_side_of_a_picture_that_is_no_square(size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
+    padded = np.pad(pixels, ((3, 3), (3, 3), (0, 0)), "symmetric")
+    np.testing.assert_array_equal(np.asarray(augment.extended(Image.fromarray(pixels))), padded)
 
 
 def test_views_without_the_later_settings_are_those_of_the_first_version():

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from stages.parts import engine, images
+from stages.parts import augment, engine, images
 from stages.parts.engine import Activations, Pixels, Request
 from stages.parts.errors import GraftError
 from stages.parts.files import sha256_of, write_json, write_rows
@@ -159,6 +160,22 @@ def test_every_way_of_resizing_gives_views(requests, resize):
     np.testing.assert_array_equal(shown[0], images.load(path, 16, resize))
 
 
+def test_views_of_a_crop_slide_over_what_it_cuts_off(tmp_path, encode):
+    # White, but for its left end.
+    pixels = np.full((40, 80, 3), 255, np.uint8)
+    pixels[:, :20] = 0
+    path, numbers = tmp_path / "a.png", range(1, 40)
+    path.write_bytes(encode(Image.fromarray(pixels), ".png"))
+    darkest = {}
+    for slide in (0, 1):
+        settings = augment.AT_REST | {"slide": slide}
+        shown = [list(Pixels(16, resize, settings).views(path, "ab" * 32, numbers)) for resize in ("crop", "squash")]
+        darkest[slide] = [np.min([view.mean() for view in views]) for views in shown]
+    # At that end, half of a square is black; of the whole, a quarter.
+    assert darkest[0] == pytest.approx([255, 255 * 3 / 4], abs=3)
+    assert darkest[1] == pytest.approx([255 / 2, 255 * 3 / 4], abs=8)
+
+
 def test_a_store_that_is_deleted_meanwhile_changes_nothing(tmp_path, network, requests):
     with Store(tmp_path / "store") as store:
         computing = Activations(network, ("map", "features"), Pixels(16, "squash"), store)
@@ -213,6 +230,7 @@ def test_a_map_that_half_precision_cannot_hold_leaves_its_features(tmp_path, req
 
 
 def test_the_stage_writes_one_row_of_features_per_row_of_the_split(project, compiled, requests, run_python):
+    project.set(head__views=1)
     folder = requests[0].path.parents[1]
     Path("data").mkdir()
     Path("data/raw").symlink_to(folder)
@@ -227,7 +245,7 @@ def test_the_stage_writes_one_row_of_features_per_row_of_the_split(project, comp
     write_json("data/backbone/backbone.json", {"image_size": 16, "resize": "squash", "features": [4]})
     result = run_python("-m", "stages.extract", folder=project.folder)
     assert result.returncode == 0, result.stderr
-    assert result.stdout == "features [4] of 36 images, 36 computed now\n"
+    assert result.stdout == "features [4] of 36 images and 36 views, 72 computed now\n"
     network = Network(compiled.trunk, compiled.top)
     expected = [network(images.load(request.path, 16, "squash"))[1] for request in reversed(requests)]
     np.testing.assert_array_equal(np.load("data/features/features.npy"), expected)

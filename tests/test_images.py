@@ -179,6 +179,20 @@ def test_every_way_gives_a_square_of_any_image(resize, shape):
     assert images.square(Image.new("RGB", shape), 16, resize).size == (16, 16)
 
 
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((40, 20), (16, 8)), ((20, 40), (8, 16)), ((30, 30), (8, 8)), ((500, 20), (16, 8)), ((1, 9), (8, 16))],
+)
+def test_a_band_has_the_shorter_side_asked_for_and_is_no_longer_than_the_bound(shape, expected):
+    assert images.band(Image.new("RGB", shape), 8, 2).size == expected
+
+
+def test_a_band_is_of_the_middle_and_of_the_same_scale_along_both_sides():
+    band = images.band(Image.fromarray(STRIPES), 2, 1.5)
+    assert np.asarray(band)[0, :, 0].tolist() == [15, 25, 35]
+    np.testing.assert_array_equal(images.band(Image.fromarray(STRIPES), 2, 2), STRIPES)
+
+
 def test_a_file_is_loaded_as_the_network_sees_it(tmp_path, encode):
     (tmp_path / "a.png").write_bytes(encode(Image.fromarray(STRIPES), ".png"))
     loaded = images.load(tmp_path / "a.png", 2, "crop")

@@ -87,8 +87,9 @@ def view(picture: Image.Image, size: int, draw: random.Random, settings: Mapping
     size : pixels on each side of the view.
     draw : the view's own generator.
     settings : flip (none, horizontal, vertical, both), rotation and shear (degrees), zoom, shift (shares of the size),
-        slide (share of what a picture that is no square has beside the middle one), crop (least share of the side that is kept), brightness, contrast, saturation (changes of the factor 1),
-        randaugment (count and magnitude of `randaugment.drawn`), probability (that each of these is done at all).
+        slide (share of what a picture that is no square has beside its middle one), crop (least share of the side that
+        is kept), brightness, contrast, saturation (changes of the factor 1), randaugment (count and magnitude of
+        `randaugment.drawn`), probability (that each of these is done at all).
 
     Returns
     -------

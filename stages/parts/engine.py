@@ -58,7 +58,6 @@ class Pixels:
                 draw = augment.generator(sha256, number, self.augment)
                 yield augment.view(base, self.size, draw, self.augment)
 
-
     def _base(self, image: Image.Image) -> Image.Image:
         """Return the picture that views are drawn from."""
         if self.resize == "crop_or_pad":

@@ -22,8 +22,8 @@ def _cosine(peak: float, steps: int, warmup: float) -> Rate:
     )
 
 
-# Each takes the peak rate, the steps of all epochs, and the share of them over which the rate rises, from 0 and below 1.
-# It returns the rate itself, or the rate as a function of the step. `cosine` rises in a line and falls to 0 along a
+# Each takes the peak rate, the steps of all epochs, and the share of them over which the rate rises, from 0 and below
+# 1. It returns the rate itself, or the rate as a function of the step. `cosine` rises in a line and falls to 0 along a
 # cosine (Loshchilov & Hutter 2017, arXiv 1608.03983); `plateau` is a constant that the callback lowers.
 SCHEDULES = {"constant": _constant, "cosine": _cosine, "plateau": _constant}
 
