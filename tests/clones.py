@@ -28,6 +28,7 @@ SMALL = {
     "image_size": 32,
     "lr": 1e-3,
     "head__C": 1.0,
+    "head__views": 0,
     "augment__views": 1,
     "fine_tune__epochs": 2,
     "export__model": "fine_tuned",
