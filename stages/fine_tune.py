@@ -1,5 +1,6 @@
 """Stage fine_tune: train the top of the backbone on cached activations, starting from the head."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ HEAD_METRICS = Path("metrics/head.json")
 FINE_TUNED = Path("models/fine_tuned.weights.h5")
 METRICS = Path("metrics/fine_tune.json")
 HISTORY = Path("metrics/history.csv")
+# How far to go from the weights that training starts from to those that it ends with, where the validation part says it.
+SHARES = (0.25, 0.5, 0.75, 1.0)
 HISTORY_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
@@ -70,10 +73,29 @@ def activations_of(augmentation: dict[str, object], store: Store) -> Activations
     return Activations(Network(BACKBONE / "trunk.tflite"), ("map",), pixels, store)
 
 
+def settled(
+    model: keras.Model, start: list[np.ndarray], shares: Sequence[float], validation: training.Examples
+) -> tuple[float, dict[str, float]]:
+    """Set the network to the share of the way from `start` whose calibrated loss on the validation part is the lowest.
+
+    Return that share, and the figures of the calibrated network on the validation part.
+    """
+    choices = [training.blended(start, model.get_weights(), share) for share in shares]
+    calibrated = []
+    for logits in training.logits(model, choices, validation):
+        temperature = heads.fit_temperature(logits, validation.labels)
+        calibrated.append((temperature, scores.choice(heads.probabilities(logits / temperature), validation.labels)))
+    best = int(np.argmin([figures["loss"] for _, figures in calibrated]))
+    temperature, figures = calibrated[best]
+    model.set_weights(choices[best])
+    graft.set_temperature(model, temperature)
+    return shares[best], figures
+
+
 def fine_tuned(
     model: keras.Model, parameters: params.Parameters, augmentation: dict[str, object]
-) -> tuple[list[training.Row], dict[str, float]]:
-    """Train the network in place; return what happened in each epoch, and its figures on the validation part."""
+) -> tuple[list[training.Row], float, dict[str, float]]:
+    """Train the network in place; return what happened in each epoch, and what `settled` does."""
     rows = read_rows(SPLIT)
     names = sorted({row["label"] for row in rows})
     images, labels = {}, {}
@@ -90,11 +112,10 @@ def fine_tuned(
         train = examples(activations, images["train"], labels["train"], views)
         validation = examples(activations, images["validation"], labels["validation"], 0)
         with tqdm(total=parameters.fine_tune.epochs, desc="epochs", unit="", leave=False, disable=None) as bar:
+            start = model.get_weights()
             history = training.train(model, train, validation, settings_of(parameters), lambda row: bar.update())
-        logits = training.logits(model, validation)
-    temperature = heads.fit_temperature(logits, labels["validation"])
-    graft.set_temperature(model, temperature)
-    return history, scores.choice(heads.probabilities(logits / temperature), labels["validation"])
+        shares = SHARES if parameters.fine_tune.share == "auto" else [parameters.fine_tune.share]
+        return history, *settled(model, start, shares, validation)
 
 
 def main() -> None:
@@ -102,15 +123,16 @@ def main() -> None:
     augmentation = catalog.augmentation(parameters.dataset, parameters.augment.model_dump(exclude={"views"}))
     model = graft.trainable(graft.frozen_backbone(BACKBONE), heads.read(HEAD))
     if parameters.fine_tune.epochs:
-        history, figures = fine_tuned(model, parameters, augmentation)
+        history, share, figures = fine_tuned(model, parameters, augmentation)
     else:
         # The network as it is: what it gives is what the head gives.
-        history, figures = [], read_json(HEAD_METRICS)["head_validation"]
+        history, share, figures = [], 0.0, read_json(HEAD_METRICS)["head_validation"]
     with replacing(FINE_TUNED) as path:
         model.save_weights(path)
     write_rows(HISTORY, HISTORY_COLUMNS, history)
-    write_json(METRICS, {"fine_tuned_validation": figures, "flip": augmentation["flip"]})
-    print(f"fine-tuned for {len(history)} epochs: {figures['accuracy']:.4f} of the validation images")
+    write_json(METRICS, {"fine_tuned_validation": figures, "share": share, "flip": augmentation["flip"]})
+    way = f"{share:.0%} of the way from the head" if share else "the head's weights"
+    print(f"fine-tuned for {len(history)} epochs, {way}: {figures['accuracy']:.4f} of the validation images")
 
 
 if __name__ == "__main__":

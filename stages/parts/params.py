@@ -172,6 +172,7 @@ class FineTune(Section):
     dropout: Share
     mixup: NotNegative
     average: Share
+    share: Annotated[float, Field(gt=0, le=1)] | Auto
     tensorboard: bool
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ are faster to differentiate (`fast_gradients`), the optimiser sees two long vect
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,9 +160,33 @@ def train(
     return history
 
 
-def logits(model: keras.Model, examples: Examples, batch_size: int = 32) -> np.ndarray:
-    """Return a network's logits of all examples, read at epoch 0: float32 array (examples, classes)."""
-    return _forward(with_fast_gradients(model), batch_size)(examples)
+def logits(
+    model: keras.Model, weights: Iterable[Sequence[np.ndarray]], examples: Examples, batch_size: int = 32
+) -> Iterator[np.ndarray]:
+    """Yield for each choice of weights the logits of all examples, read at epoch 0: float32 array (examples, classes).
+
+    Parameters
+    ----------
+    model : keras.Model
+        Its own weights stay as they are.
+    weights : of the whole network, as `get_weights` gives them.
+    examples : Examples
+    batch_size : examples that are computed together, from 1.
+    """
+    twin = with_fast_gradients(model)
+    forward = _forward(twin, batch_size)
+    for chosen in weights:
+        twin.set_weights(chosen)
+        yield forward(examples)
+
+
+def blended(start: Sequence[np.ndarray], end: Sequence[np.ndarray], share: float) -> list[np.ndarray]:
+    """Return the weights that lie on the line from `start` to `end`, at that share of the way.
+
+    Between a linear head on a frozen network and what fine-tuning made of both, they are often right more often than
+    either (Wortsman et al. 2022, arXiv 2109.01903, section 3).
+    """
+    return [(1 - share) * one + share * other for one, other in zip(start, end, strict=True)]
 
 
 def _optimizer(model: FlatNetwork, settings: Settings, steps: int) -> keras.Optimizer:
