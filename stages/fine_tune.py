@@ -28,7 +28,7 @@ HEAD_METRICS = Path("metrics/head.json")
 FINE_TUNED = Path("models/fine_tuned.weights.h5")
 METRICS = Path("metrics/fine_tune.json")
 HISTORY = Path("metrics/history.csv")
-# How far to go from the weights that training starts from to those that it ends with, where the validation part says it.
+# How far to go from the weights that training starts from to those it ends with, where the validation part says it.
 SHARES = (0.25, 0.5, 0.75, 1.0)
 HISTORY_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 

@@ -14,7 +14,7 @@ import pytest
 
 from stages.parts import training
 from stages.parts.errors import GraftError
-from stages.parts.training import Examples, Settings, logits, train
+from stages.parts.training import Examples, Settings, train
 
 CLASSES = 3
 ROOT = Path(__file__).parent.parent
@@ -52,6 +52,11 @@ def examples(count=50, seed=0):
 
 def settings(**changes):
     return Settings(**{"learning_rate": 0.01, "epochs": 3, "batch_size": 8} | changes)
+
+
+def logits(model, of, **options):
+    """Return a network's logits with the weights that it has."""
+    return next(training.logits(model, [model.get_weights()], of, **options))
 
 
 def digest(model):
@@ -306,6 +311,26 @@ def test_another_seed_gives_another_order_and_other_weights():
         train(model, examples(), None, settings(seed=seed))
         digests.add(digest(model))
     assert len(digests) == 2
+
+
+def test_blended_weights_lie_on_the_line_between_two_networks():
+    start, end = network(0).get_weights(), network(1).get_weights()
+    quarter = training.blended(start, end, 0.25)
+    for one, other, between in zip(start, end, quarter, strict=True):
+        np.testing.assert_allclose(between, one + (other - one) / 4, atol=1e-6)
+    for share, expected in ((0, start), (1, end)):
+        for weight, same in zip(training.blended(start, end, share), expected, strict=True):
+            np.testing.assert_array_equal(weight, same)
+
+
+def test_logits_are_those_of_each_choice_of_weights_and_the_network_stays_as_it_is():
+    model, choices = network(2), [network(seed).get_weights() for seed in (0, 1)]
+    before = digest(model)
+    found = list(training.logits(model, choices, examples(), batch_size=8))
+    assert digest(model) == before
+    maps = examples().read(np.arange(50), 0).astype(np.float32)
+    for seed, outputs in enumerate(found):
+        np.testing.assert_allclose(outputs, network(seed)(maps, training=False), atol=1e-4)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+"""How far fine-tuning goes: as far as the validation part says."""
+
+import keras
+import numpy as np
+import pytest
+
+from stages import fine_tune
+from stages.parts import scores
+from stages.parts.heads import probabilities
+from stages.parts.training import Examples
+
+MAPS = np.random.default_rng(0).normal(size=(200, 2, 2, 3)).astype(np.float32)
+
+
+def network(kernel):
+    """A top that pools a map, with a head of this kernel."""
+    maps = keras.Input((2, 2, 3))
+    model = keras.Model(maps, keras.layers.Dense(2, name="head")(keras.layers.GlobalAveragePooling2D()(maps)))
+    model.set_weights([np.array(kernel, np.float32), np.zeros(2, np.float32)])
+    return model
+
+
+def logits_of(model):
+    return np.asarray(model(MAPS, training=False))
+
+
+def validation_right_by(kernel):
+    """Images of the class that a head of this kernel gives them."""
+    return Examples(lambda rows, epoch: MAPS[rows], logits_of(network(kernel)).argmax(axis=1))
+
+
+START, END = [[4, 0], [0, 4], [0, 0]], [[0, 4], [0, 0], [4, 0]]
+
+
+@pytest.mark.parametrize("share", fine_tune.SHARES)
+def test_the_share_of_the_way_is_the_one_that_is_best_on_the_validation_part(share):
+    on_the_way = (1 - share) * np.array(START) + share * np.array(END)
+    model, start = network(END), network(START).get_weights()
+    found, figures = fine_tune.settled(model, start, fine_tune.SHARES, validation_right_by(on_the_way))
+    assert found == share
+    assert figures["accuracy"] == 1
+    # Up to the temperature, which divides all logits alike.
+    ratios = logits_of(model) / logits_of(network(on_the_way))
+    assert ratios.min() == pytest.approx(ratios.max(), rel=1e-3)
+
+
+def test_a_share_that_is_given_is_taken_whatever_the_validation_part_says():
+    model, start = network(END), network(START).get_weights()
+    found, figures = fine_tune.settled(model, start, [1.0], validation_right_by(START))
+    assert found == 1
+    assert figures["accuracy"] < 0.6
+
+
+def test_the_figures_are_those_of_the_calibrated_network():
+    validation = validation_right_by(START)
+    noisy = validation._replace(labels=np.where(np.arange(200) % 5, validation.labels, 1 - validation.labels))
+    model = network(START)
+    _, figures = fine_tune.settled(model, model.get_weights(), [1.0], noisy)
+    assert figures == pytest.approx(scores.choice(probabilities(logits_of(model)), noisy.labels), abs=1e-5)
+    assert figures["accuracy"] == pytest.approx(0.8)
