@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import (
+    few_images,
     from_archive,
     keras_two_step,
     learning_rate,
@@ -292,3 +293,43 @@ def test_a_package_that_is_not_unpacked_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["other_sets", "stamps", str(tmp_path), str(tmp_path / "sets")])
     with pytest.raises(SystemExit, match=r"^error: \S+: no such folder; unpack there Debian tuxpaint-stamps\S+ \S+$"):
         other_sets.main()
+
+
+def sets_of(tmp_path, monkeypatch, *options):
+    """Return the names of ten files a class by part and class, where a file's name is its content."""
+    for name in (f"{kind}/{number}.jpg" for kind in ("cat", "dog") for number in range(10)):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_text(name)
+    arguments = ["few_images", tmp_path / "images", tmp_path / "set", *options]
+    monkeypatch.setattr("sys.argv", [str(argument) for argument in arguments])
+    few_images.main()
+    folders = sorted((tmp_path / "set").glob("*/*"))
+    return {folder.relative_to(tmp_path / "set").as_posix(): {f.name for f in folder.iterdir()} for folder in folders}
+
+
+def test_sets_with_few_images_or_unequal_classes_are_tested_alike(tmp_path, monkeypatch):
+    few = sets_of(tmp_path / "few", monkeypatch, "--train", 2, "--test-from", 6)
+    unequal = sets_of(tmp_path / "unequal", monkeypatch, "--train", 6, 1, "--test-from", 6)
+    assert {folder: len(names) for folder, names in few.items()} == {
+        "test/cat": 4,
+        "test/dog": 4,
+        "train/cat": 2,
+        "train/dog": 2,
+    }
+    assert (len(unequal["train/cat"]), len(unequal["train/dog"])) == (6, 1)
+    assert few["train/cat"] < unequal["train/cat"]
+    for kind in ("cat", "dog"):
+        assert few[f"test/{kind}"] == unequal[f"test/{kind}"]
+        assert not few[f"test/{kind}"] & unequal[f"train/{kind}"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--train", "2", "--test-from", "10"), "10 images; 2 to train on and those from 10 on do not go"),
+        (("--train", "1", "2", "3", "--test-from", "5"), "--train: 3 numbers for 2 classes; give one for each"),
+    ],
+)
+def test_a_set_with_few_images_that_cannot_be_made_is_refused_in_a_line(tmp_path, monkeypatch, options, message):
+    with pytest.raises(SystemExit, match=message):
+        sets_of(tmp_path, monkeypatch, *options)
