@@ -80,14 +80,14 @@ def settled(
 
     Return that share, and the figures of the calibrated network on the validation part.
     """
-    choices = [training.blended(start, model.get_weights(), share) for share in shares]
-    calibrated = []
-    for logits in training.logits(model, choices, validation):
+    end, calibrated = model.get_weights(), []
+    on_the_way = (training.blended(start, end, share) for share in shares)
+    for logits in training.logits(model, on_the_way, validation):
         temperature = heads.fit_temperature(logits, validation.labels)
         calibrated.append((temperature, scores.choice(heads.probabilities(logits / temperature), validation.labels)))
     best = int(np.argmin([figures["loss"] for _, figures in calibrated]))
     temperature, figures = calibrated[best]
-    model.set_weights(choices[best])
+    model.set_weights(training.blended(start, end, shares[best]))
     graft.set_temperature(model, temperature)
     return shares[best], figures
 

@@ -20,7 +20,7 @@ from stages.parts.errors import GraftError, run
 NETWORK = Path("models/classifier.tflite")
 DESCRIPTION = Path("models/labels.json")
 # Where there is no params.yaml.
-BACKBONE, RESIZE = "EfficientNetLite0", "squash"
+BACKBONE, RESIZE = "EfficientNetLite0", "crop"
 
 
 class NamesImages(Protocol):

@@ -35,7 +35,7 @@ def lite():
 
 
 def expected(model, photo):
-    scaled = backbones.preprocess("EfficientNetLite0", images.load(photo, 224, "squash")[np.newaxis])
+    scaled = backbones.preprocess("EfficientNetLite0", images.load(photo, 224, "crop")[np.newaxis])
     return np.asarray(model(scaled, training=False))[0]
 
 
@@ -133,13 +133,13 @@ def asked(monkeypatch):
 
 
 def test_backbone_and_resizing_are_those_of_params_yaml_unless_given(run_predict, project, photo, asked):
-    project.set(backbone="VGG16", resize="crop")
+    project.set(backbone="VGG16", resize="pad")
     run_predict(photo)
     run_predict("--backbone", "InceptionV3", photo)
-    assert asked == [("VGG16", "imagenet", "crop"), ("InceptionV3", "imagenet", "crop")]
+    assert asked == [("VGG16", "imagenet", "pad"), ("InceptionV3", "imagenet", "pad")]
 
 
 def test_without_params_yaml_the_default_names_the_photo(run_predict, photo, asked):
     Path("params.yaml").unlink()
     run_predict(photo)
-    assert asked == [("EfficientNetLite0", "imagenet", "squash")]
+    assert asked == [("EfficientNetLite0", "imagenet", "crop")]
