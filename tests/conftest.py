@@ -84,10 +84,12 @@ class Project:
     def __init__(self, folder: Path):
         self.folder = folder
         self._defaults = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        # Features of views are for the tests that are about them.
+        self._defaults["head"]["views"] = 0
         self.set()
 
     def set(self, **changes: object) -> None:
-        """Write params.yaml: the repository's own with these changes, `section__key=value` inside a section."""
+        """Write params.yaml: the repository's own without views, with these changes, `section__key=value` in a section."""
         values = copy.deepcopy(self._defaults)
         for name, value in changes.items():
             *sections, key = name.split("__")
