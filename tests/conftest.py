@@ -89,7 +89,7 @@ class Project:
         self.set()
 
     def set(self, **changes: object) -> None:
-        """Write params.yaml: the repository's own without views, with these changes, `section__key=value` in a section."""
+        """Write params.yaml: the repository's own without views, with these changes, `section__key=value`."""
         values = copy.deepcopy(self._defaults)
         for name, value in changes.items():
             *sections, key = name.split("__")
