@@ -32,6 +32,20 @@ def parts_of(folder: Path, train: int, test_from: int) -> dict[str, list[Path]]:
     return {"train": paths[:train], "test": paths[test_from:]}
 
 
+def class_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, in their order.
+
+    Raises
+    ------
+    SystemExit
+        If there are none.
+    """
+    found = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not found:
+        raise SystemExit(f"error: {folder}: no folder of class folders")
+    return found
+
+
 def numbers(given: Sequence[int], classes: int) -> list[int]:
     """Return a number for each class: those given, or the one for all.
 
@@ -55,7 +69,9 @@ def main() -> None:
     parser.add_argument("--train", type=int, nargs="+", required=True, help="images of each class, in their order")
     parser.add_argument("--test-from", type=int, required=True, help="the place, from 0, of the first test image")
     options = parser.parse_args()
-    classes = sorted(path for path in options.images.iterdir() if path.is_dir())
+    if options.folder.exists():
+        raise SystemExit(f"error: {options.folder}: is there already; give a new folder")
+    classes = class_folders(options.images)
     for folder, train in zip(classes, numbers(options.train, len(classes)), strict=True):
         for part, paths in parts_of(folder, train, options.test_from).items():
             target = options.folder / part / folder.name

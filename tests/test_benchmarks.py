@@ -333,3 +333,14 @@ def test_sets_with_few_images_or_unequal_classes_are_tested_alike(tmp_path, monk
 def test_a_set_with_few_images_that_cannot_be_made_is_refused_in_a_line(tmp_path, monkeypatch, options, message):
     with pytest.raises(SystemExit, match=message):
         sets_of(tmp_path, monkeypatch, *options)
+
+
+def test_a_set_is_made_of_class_folders_and_never_into_a_folder_that_is_there(tmp_path, monkeypatch):
+    for images, folder, message in (
+        (tmp_path / "none", tmp_path / "new", f"error: {tmp_path}/none: no folder of class folders"),
+        (tmp_path, tmp_path, f"error: {tmp_path}: is there already; give a new folder"),
+    ):
+        arguments = ["few_images", str(images), str(folder), "--train", "1", "--test-from", "1"]
+        monkeypatch.setattr("sys.argv", arguments)
+        with pytest.raises(SystemExit, match=f"^{re.escape(message)}$"):
+            few_images.main()
