@@ -299,3 +299,20 @@ def test_views_without_the_later_settings_are_those_of_the_first_version():
     numbers = [draw.random() for _ in range(7)]
     # Of one grey, nothing but the brightness can be seen: the seventh number, after two flips and four of the warp.
     assert (seen == int(100 * (1 + (2 * numbers[6] - 1) * 0.2))).all()
+
+
+def test_with_a_probability_too_a_slide_at_rest_leaves_the_views_of_before():
+    """Ten numbers say what is done, as many as there were settings before `slide`; then come those of the warp."""
+    settings = STILL | dict.fromkeys(FIRST, 0.2) | {"flip": "both", "rotation": 20.0, "probability": 1 - 1e-9}
+    grey = augment.extended(Image.new("RGB", (augment.base_size(SIZE),) * 2, (100, 100, 100)))
+    seen = augment.view(grey, SIZE, augment.generator(IMAGE, 1, settings), settings)
+    draw = augment.generator(IMAGE, 1, settings)
+    numbers = [draw.random() for _ in range(17)]
+    assert (seen == int(100 * (1 + (2 * numbers[16] - 1) * 0.2))).all()
+
+
+def test_a_slide_is_done_with_the_probability(middle_of):
+    middles = middle_of(1, (80, 40), probability=0.5)
+    still = np.mean([abs(middle) < 0.01 for middle in middles])
+    # Of those that slide, a few hardly do.
+    assert still == pytest.approx(0.5, abs=0.2)

@@ -145,6 +145,12 @@ def test_a_missing_key_is_named(project, key, name):
         ({"dataset": ""}, "dataset is '': String should have at least 1 character"),
         ({"dataset_sha256": "abc"}, "dataset_sha256 is 'abc': String should match pattern '^[0-9a-f]{64}$'"),
         ({"image_size": 4}, "image_size is 4: Input should be greater than or equal to 8, or Input should be 'auto'"),
+        ({"augment__slide": 2}, "augment.slide is 2: Input should be less than or equal to 1"),
+        ({"fine_tune__share": 0}, "fine_tune.share is 0: Input should be greater than 0, or Input should be 'auto'"),
+        (
+            {"head__label_smoothing": 0.1},
+            "head: label_smoothing is 0.1, but kind is linear: set label_smoothing to 0.0, or kind to mlp or se",
+        ),
         ({"resize": "stretch"}, "resize is 'stretch': Input should be 'squash', 'crop', 'pad' or 'crop_or_pad'"),
         ({"split__folds": 1}, "split.folds is 1: Input should be greater than or equal to 2"),
         ({"split__fold": 5}, "split: fold is 5, but with folds: 5 it is from 0 to 4"),

@@ -119,7 +119,14 @@ def _done(settings: Mapping[str, object], draw: random.Random) -> Mapping[str, o
     probability = settings.get("probability", ALWAYS)
     if probability == ALWAYS:
         return settings
-    return {name: settings[name] if draw.random() < probability else rest for name, rest in AT_REST.items()}
+    done = {
+        name: settings[name] if draw.random() < probability else rest
+        for name, rest in AT_REST.items()
+        if name != "slide"
+    }
+    # It came after `probability`: at rest it draws nothing, so that the views of before are those of now.
+    done["slide"] = settings["slide"] if settings["slide"] and draw.random() < probability else AT_REST["slide"]
+    return done
 
 
 def _warp(picture_size: tuple[int, int], size: int, draw: random.Random, settings: Mapping[str, object]) -> Move:
