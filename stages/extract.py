@@ -1,5 +1,6 @@
 """Stage extract: the frozen backbone's features of every image, one row per row of data/split.csv, and of views."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def write_features(activations: Activations, requests: list[Request], shape: lis
     """Write the features of all requests as one float32 array (requests, *shape), some rows at a time."""
     header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (len(requests), *shape)}
     # Not through a memory map: where the disk is full, the system ends a process that writes to one.
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(requests), ROWS_AT_ONCE):
             file.write(activations.read("features", requests[start : start + ROWS_AT_ONCE]).tobytes())
@@ -44,10 +45,13 @@ def main() -> None:
         # The maps too, which fine_tune then finds in the store.
         activations = Activations(network, ("map", "features"), pixels, store)
         computed = activations.fill(images + wanted)
-        write_features(activations, images, backbone["features"], FEATURES)
+        # Both files are written before either takes an earlier one's place.
+        with ExitStack() as both:
+            write_features(activations, images, backbone["features"], both.enter_context(replacing(FEATURES)))
+            if wanted:
+                write_features(activations, wanted, backbone["features"], both.enter_context(replacing(VIEWS)))
+    if not wanted:
         VIEWS.unlink(missing_ok=True)
-        if wanted:
-            write_features(activations, wanted, backbone["features"], VIEWS)
     of_views = f" and {len(wanted)} views" if wanted else ""
     print(f"features {backbone['features']} of {len(images)} images{of_views}, {computed} computed now")
 

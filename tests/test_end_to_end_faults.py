@@ -2,9 +2,11 @@
 
 import re
 import shutil
+import subprocess
 import tarfile
 
 import pytest
+from clones import ran
 
 NO_HASH = "0" * 64
 SILENT = "http://127.0.0.1:1/x.tgz"
@@ -108,3 +110,43 @@ def test_an_unreadable_image_is_skipped_and_listed(clone):
     (clone.photos / "red/text.png").write_text("not a picture")
     assert "60 images in 3 classes, 1 refused" in clone.dvc("repro", "split")
     assert "red/text.png" in (clone.path / "data/raw.json").read_text(encoding="utf-8")
+
+
+# What is left of a folder after a command that ran while its disk was full goes to a second folder.
+ON_A_FULL_DISK = """
+    cp -a "$1" "$2" && mount -t tmpfs -o size=4m tmpfs "$1" && cp -a "$2/." "$1" || exit 99
+    cat /dev/zero > "$1/.filler" 2> /dev/null
+    folder=$1 left=$2
+    shift 2
+    "$@"
+    status=$?
+    rm -r "$left" "$folder/.filler" && cp -a "$folder" "$left"
+    exit $status
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "stage", "folder", "changes"),
+    [
+        ("freeze", "extract", "data", {"head__views": 1}),
+        ("extract", "train_head", "models", {"head__C": 2.0}),
+        ("train_head", "fine_tune", "models", {"lr": 2e-3}),
+        ("fine_tune", "export", "models", {"display_names": {"red": "rouge"}}),
+        ("export", "evaluate", "metrics", {"display_names": {"red": "rouge"}}),
+    ],
+)
+def test_a_full_disk_leaves_the_outputs_of_before(clone, before, stage, folder, changes):
+    private = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*private, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no small file system can be mounted here")
+    clone.set(**changes)
+    clone.dvc("repro", before)
+    whole = clone.outputs()
+    full, left = clone.path / folder, clone.folder / "left"
+    done = clone.attempt(*private, "sh", "-c", ON_A_FULL_DISK, "sh", str(full), str(left), "dvc", "repro", stage)
+    assert "the disk is full; free some space and run again" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    shutil.rmtree(full)
+    left.rename(full)
+    assert clone.outputs() == whole
+    assert ran(clone.dvc("repro", stage)) == [stage]

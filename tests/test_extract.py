@@ -1,9 +1,6 @@
 """Stage extract: a row of features for every image, and for the views that the head learns from."""
 
 import shutil
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,6 @@ from stages.parts.folders import COLUMNS
 from stages.parts.network import Network
 from stages.parts.store import Store, default_folder
 
-ROOT = Path(__file__).parent.parent
 FEATURES, VIEWS = Path("data/features/features.npy"), Path("data/features/views.npy")
 
 
@@ -84,38 +80,3 @@ def test_views_of_an_earlier_run_are_taken_away(train, project):
     project.set(head__views=0)
     extract.main()
     assert not VIEWS.exists()
-
-
-def test_a_full_disk_stops_with_one_line_and_leaves_the_features_of_before(tmp_path):
-    on_a_small_disk = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    on_a_small_disk += ['mount -t tmpfs -o size=1m tmpfs "$1" && shift && exec "$@"', "sh", str(tmp_path)]
-    if not shutil.which("unshare") or subprocess.run([*on_a_small_disk, "true"], capture_output=True).returncode:
-        pytest.skip("no small file system can be mounted here")
-    command = [*on_a_small_disk, sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == [
-        f"{tmp_path}/features.npy: the disk is full; free some space and run again",
-        "['features.npy'] (2, 1000)",
-    ]
-
-
-WRITER = """
-    import os, sys
-    from pathlib import Path
-    import numpy as np
-    from stages.extract import write_features
-    from stages.parts.errors import GraftError
-
-    class Ones:
-        def read(self, output, requests):
-            return np.ones((len(requests), 1000), np.float32)
-
-    path = Path(sys.argv[1], "features.npy")
-    write_features(Ones(), [None] * 2, [1000], path)
-    try:
-        write_features(Ones(), [None] * 1000, [1000], path)
-    except GraftError as error:
-        print(error)
-    print(os.listdir(sys.argv[1]), np.load(path).shape)
-    """
