@@ -62,6 +62,7 @@ def main() -> None:
     described = read_json(BACKBONE / "backbone.json")
     names = sorted({row["label"] for row in read_rows(SPLIT)})
     description = {"labels": names, "image_size": described["image_size"], "resize": described["resize"]}
+    description["squares"] = parameters.export.squares
     called = display_names(parameters.display_names, names)
     write_json(DESCRIPTION, description | ({"display_names": called} if called else {}))
     write_json(

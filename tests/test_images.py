@@ -184,13 +184,41 @@ def test_every_way_gives_a_square_of_any_image(resize, shape):
     [((40, 20), (16, 8)), ((20, 40), (8, 16)), ((30, 30), (8, 8)), ((500, 20), (16, 8)), ((1, 9), (8, 16))],
 )
 def test_a_band_has_the_shorter_side_asked_for_and_is_no_longer_than_the_bound(shape, expected):
-    assert images.band(Image.new("RGB", shape), 8, 2).size == expected
+    assert images.band(Image.new("RGB", shape), 8).size == expected
 
 
 def test_a_band_is_of_the_middle_and_of_the_same_scale_along_both_sides():
-    band = images.band(Image.fromarray(STRIPES), 2, 1.5)
-    assert np.asarray(band)[0, :, 0].tolist() == [15, 25, 35]
-    np.testing.assert_array_equal(images.band(Image.fromarray(STRIPES), 2, 2), STRIPES)
+    band = images.band(Image.fromarray(STRIPES).crop((0, 0, 3, 2)), 2)
+    assert np.asarray(band)[0, :, 0].tolist() == [10, 20, 30]
+    np.testing.assert_array_equal(images.band(Image.fromarray(STRIPES), 2), STRIPES)
+
+
+def columns_of(squares):
+    return [np.asarray(square)[0, :, 0].tolist() for square in squares]
+
+
+@pytest.mark.parametrize(
+    ("width", "count", "expected"),
+    [
+        (8, 1, [[2, 3, 4, 5]]),
+        (8, 2, [[1, 2, 3, 4], [3, 4, 5, 6]]),
+        # Of a picture longer than the band, its middle.
+        (16, 2, [[5, 6, 7, 8], [7, 8, 9, 10]]),
+        (4, 2, [[0, 1, 2, 3]]),
+    ],
+)
+def test_squares_are_evenly_spread_along_the_longer_side(width, count, expected):
+    stripes = np.tile(np.arange(width, dtype=np.uint8)[np.newaxis, :, np.newaxis], (4, 1, 3))
+    found = columns_of(images.squares(Image.fromarray(stripes), 4, "crop", count))
+    assert found == expected
+    upright = images.squares(Image.fromarray(stripes.transpose(1, 0, 2)), 4, "crop", count)
+    assert columns_of(one.transpose(Image.Transpose.TRANSPOSE) for one in upright) == found
+
+
+@pytest.mark.parametrize("resize", ["squash", "pad", "crop_or_pad"])
+def test_there_is_one_square_where_it_is_not_the_middle_of_more(resize):
+    (found,) = images.squares(Image.fromarray(STRIPES), 2, resize, 2)
+    assert found == images.square(Image.fromarray(STRIPES), 2, resize)
 
 
 def test_a_file_is_loaded_as_the_network_sees_it(tmp_path, encode):

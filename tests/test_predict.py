@@ -13,8 +13,10 @@ from PIL import Image
 
 from stages import predict
 from stages.parts import images
+from stages.parts.classifier import Classifier
 from stages.parts.errors import GraftError
 from stages.parts.files import write_json
+from stages.parts.network import Network
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = ["blue", "green", "red"]
@@ -133,7 +135,10 @@ def test_equally_probable_classes_are_listed_in_their_own_order():
 
 def test_classes_are_called_by_their_display_names(run_predict, image_folder):
     called = {"red": "红色", "blue": "bleu"}
-    write_json("models/labels.json", {"labels": LABELS, "display_names": called, "image_size": 16, "resize": "squash"})
+    write_json(
+        "models/labels.json",
+        {"labels": LABELS, "display_names": called, "image_size": 16, "resize": "squash"},
+    )
     (line,) = run_predict(image_folder / "red/000.jpg")[1]
     assert line.startswith(f"{image_folder / 'red/000.jpg'}: 红色 ")
     (line,) = run_predict("--json", image_folder / "red/000.jpg")[1]
@@ -151,10 +156,28 @@ def test_the_exported_model_takes_no_other_network(run_predict, image_folder, op
 
 def test_the_pixels_are_those_of_the_one_loader(run_predict, image_folder, monkeypatch):
     asked = []
-    load = images.load
-    monkeypatch.setattr(images, "load", lambda *arguments: asked.append(arguments) or load(*arguments))
+    load = images.load_squares
+    monkeypatch.setattr(images, "load_squares", lambda *arguments: asked.append(arguments) or load(*arguments))
     run_predict(image_folder / "red/000.jpg")
-    assert asked == [(image_folder / "red/000.jpg", 16, "squash")]
+    assert asked == [(image_folder / "red/000.jpg", 16, "squash", 1)]
+
+
+def test_what_is_cut_off_a_photograph_counts_with_two_squares(model, project):
+    # Red and green halves: the middle square shows as much of both.
+    picture = Image.new("RGB", (32, 16), (200, 50, 40))
+    picture.paste((50, 180, 60), (16, 0, 32, 16))
+    picture.save("halves.png")
+    described = {"labels": LABELS, "image_size": 16, "resize": "crop"}
+    found = {}
+    for squares in (1, 2):
+        write_json("models/labels.json", described | {"squares": squares})
+        found[squares] = Classifier(Path("models/classifier.tflite"), Path("models/labels.json"))
+    network = Network(Path("models/classifier.tflite"))
+    pixels = np.asarray(picture)
+    expected = [network(np.ascontiguousarray(pixels[:, left : left + 16]))[-1] for left in (4, 12)]
+    np.testing.assert_allclose(found[2].probabilities(Path("halves.png")), np.mean(expected, axis=0), atol=1e-6)
+    middle = network(np.ascontiguousarray(pixels[:, 8:24]))[-1]
+    np.testing.assert_array_equal(found[1].probabilities(Path("halves.png")), middle)
 
 
 def test_names_in_any_script_and_in_none_are_printed(model, image_folder, run_python, project):

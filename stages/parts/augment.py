@@ -17,8 +17,6 @@ OVERSAMPLING = 1.25
 # Around the picture its mirror image goes on for this share of its size: what a shift or turn brings in.
 MARGIN = 0.5
 FLIPS = {"none": (False, False), "horizontal": (True, False), "vertical": (False, True), "both": (True, True)}
-# A picture that is no square is at most this many times as long as it is wide.
-LONGEST = 2
 # What each setting is where it changes nothing. A setting that is left out is at rest.
 AT_REST = {
     "flip": "none",

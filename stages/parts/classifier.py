@@ -21,22 +21,23 @@ class Classifier:
     """
 
     def __init__(self, network: Path, description: Path):
-        self._description = read_json(description)
+        # Earlier exports look at one square and do not say so.
+        self._description = {"squares": 1} | read_json(description)
         self._network = Network(network)
         self.labels: list[str] = self._description["labels"]
         called = self._description.get("display_names", {})
         self.names = [called.get(label, label) for label in self.labels]
 
     def probabilities(self, path: Path) -> np.ndarray:
-        """Return the probability of each class, float32 array (classes,) that sums to 1.
+        """Return the probability of each class, float32 array (classes,) that sums to 1: the mean over all squares.
 
         Raises
         ------
         UnreadableImageError
             If the file is no readable image.
         """
-        image = images.load(path, self._description["image_size"], self._description["resize"])
-        return self._network(image)[-1]
+        squares = images.load_squares(path, *(self._description[key] for key in ("image_size", "resize", "squares")))
+        return np.mean([self._network(square)[-1] for square in squares], axis=0)
 
     def all_probabilities(self, paths: Sequence[Path]) -> Iterator[np.ndarray]:
         """Return an iterator over `probabilities` of each file, in order, computed in threads."""

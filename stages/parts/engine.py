@@ -65,7 +65,7 @@ class Pixels:
             return images.square(image, self.size, self.resize)
         size = augment.base_size(self.size)
         if self.resize == "crop" and self.augment.get("slide"):
-            return images.band(image, size, augment.LONGEST)
+            return images.band(image, size)
         return images.square(image, size, self.resize)
 
 

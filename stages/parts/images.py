@@ -16,6 +16,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 # What changes the pixels belongs to the identity of all that is computed from them.
 VERSION = f"2, Pillow {PIL.__version__}, JPEG {features.version('jpg')}"
 FILTER = Image.Resampling.BILINEAR
+# Of a picture that is longer than this many times its width, what lies beyond is not looked at.
+LONGEST = 2
 
 
 class UnreadableImageError(GraftError):
@@ -123,11 +125,26 @@ def square(image: Image.Image, size: int, resize: str) -> Image.Image:
     return RESIZERS[resize](image, size)
 
 
-def band(image: Image.Image, size: int, longest: float) -> Image.Image:
-    """Return the middle of `image` with its shorter side of `size` pixels, and at most `longest` times as long."""
+def band(image: Image.Image, size: int) -> Image.Image:
+    """Return the middle of `image` with its shorter side of `size` pixels, and at most `LONGEST` times as long."""
     shorter = min(image.size)
-    width, height = (round(size * min(side / shorter, longest)) for side in image.size)
+    width, height = (round(size * min(side / shorter, LONGEST)) for side in image.size)
     return ImageOps.fit(image, (width, height), FILTER)
+
+
+def squares(image: Image.Image, size: int, resize: str, count: int) -> list[Image.Image]:
+    """Return `count` squares of `size` pixels, evenly spread along what `band` shows; one where `square` shows it all.
+
+    Each is the middle one of its share of the places that a square can have: one alone is `square`, two lie a quarter
+    of what is beside the middle one from either end.
+    """
+    beside = min(max(image.size) / min(image.size), LONGEST) - 1
+    if count == 1 or resize != "crop" or not beside:
+        return [square(image, size, resize)]
+    # From the middle, as shares of all that is beside the middle square, also of a picture longer than the band.
+    reach = beside / (max(image.size) / min(image.size) - 1)
+    places = (0.5 + reach * ((place + 0.5) / count - 0.5) for place in range(count))
+    return [ImageOps.fit(image, (size, size), FILTER, centering=(place, place)) for place in places]
 
 
 def read(path: Path, size: int, resize: str) -> Image.Image:
@@ -155,3 +172,14 @@ def load(path: Path, size: int, resize: str) -> np.ndarray:
         If the file is missing or no readable image.
     """
     return np.asarray(square(read(path, size, resize), size, resize))
+
+
+def load_squares(path: Path, size: int, resize: str, count: int) -> list[np.ndarray]:
+    """Load the `squares` of an image file, each uint8 array (size, size, 3), RGB.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the file is missing or no readable image.
+    """
+    return [np.asarray(one) for one in squares(read(path, size, resize), size, resize, count)]

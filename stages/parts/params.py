@@ -189,6 +189,7 @@ class Export(Section):
     """Which model is shipped."""
 
     model: Literal["best_on_validation", "fine_tuned", "head"]
+    squares: PositiveCount
 
 
 class Gate(Section):
