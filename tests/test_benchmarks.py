@@ -7,6 +7,8 @@ import tarfile
 from dataclasses import asdict
 from pathlib import Path
 
+import matplotlib
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,6 +17,7 @@ from benchmarks import (
     from_archive,
     keras_two_step,
     learning_rate,
+    letters,
     new_images,
     other_sets,
     photographs,
@@ -293,6 +296,26 @@ def test_a_package_that_is_not_unpacked_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["other_sets", "stamps", str(tmp_path), str(tmp_path / "sets")])
     with pytest.raises(SystemExit, match=r"^error: \S+: no such folder; unpack there Debian tuxpaint-stamps\S+ \S+$"):
         other_sets.main()
+
+
+def test_every_typeface_is_drawn_once_and_is_in_one_part(tmp_path, monkeypatch):
+    fonts = Path(matplotlib.get_data_path(), "fonts/ttf")
+    monkeypatch.setattr("sys.argv", ["letters", str(fonts), str(tmp_path)])
+    letters.main()
+    by_part = {part: {path.name for path in (tmp_path / part).glob("*/*.png")} for part in ("train", "test")}
+    assert not by_part["train"] & by_part["test"]
+    assert {"DejaVu Sans.png", "DejaVu Serif.png", "STIXGeneral.png"} <= by_part["train"] | by_part["test"]
+    drawn = {path.parent.name: path for path in tmp_path.glob("*/*/DejaVu Sans.png")}
+    assert len(drawn) == 47
+    assert {"0", "A", "small a"} <= set(drawn)
+    pixels = {np.asarray(Image.open(path)).tobytes() for path in drawn.values()}
+    assert len(pixels) == 47
+
+
+def test_a_folder_without_a_font_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["letters", str(tmp_path), str(tmp_path / "set")])
+    with pytest.raises(SystemExit, match=r"^error: \S+: no \.otf and no \.ttf file below it$"):
+        letters.main()
 
 
 def sets_of(tmp_path, monkeypatch, *options):
