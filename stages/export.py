@@ -71,7 +71,8 @@ def main() -> None:
     )
     print(
         f"{model} exported; on validation the head alone has {head_figures['accuracy']:.4f}, "
-        f"fine-tuned {fine_tuned_figures['accuracy']:.4f}"
+        f"loss {head_figures['loss']:.4f}, fine-tuned {fine_tuned_figures['accuracy']:.4f}, "
+        f"loss {fine_tuned_figures['loss']:.4f}"
     )
 
 

@@ -96,8 +96,13 @@ def test_an_unknown_name_is_refused_with_the_nearest(tmp_path):
 
 
 def test_a_home_folder_that_is_nobodys_is_one_line(tmp_path):
-    with pytest.raises(GraftError, match=r"^dataset: ~nobody-of-that-name/photos is no data set"):
+    with pytest.raises(GraftError, match=r"^dataset: ~nobody-of-that-name/photos: no such folder or archive$"):
         catalog.find("~nobody-of-that-name/photos", None, tmp_path)
+
+
+def test_a_path_that_leads_nowhere_is_said_to_lead_nowhere(tmp_path):
+    with pytest.raises(GraftError, match=r"^dataset: /nowhere/flower_photo: no such folder or archive$"):
+        catalog.find("/nowhere/flower_photo", None, tmp_path)
 
 
 def test_digits_are_small_and_must_not_be_mirrored():

@@ -180,6 +180,13 @@ def test_fewer_than_two_classes_are_an_error(fetch, image_folder):
         fetch(image_folder)
 
 
+def test_of_a_class_folder_the_one_above_is_asked_for(fetch, image_folder):
+    with pytest.raises(
+        GraftError, match=r"red: 0 class folders found; .*; it holds images itself: give the folder above$"
+    ):
+        fetch(image_folder / "red")
+
+
 @pytest.mark.parametrize("counts", [{"images": 37, "classes": 3}, {"images": 36, "classes": 4}])
 def test_counts_must_be_those_of_the_catalog(image_folder, counts):
     images = download.examined(image_folder, download.folders.find_images(image_folder, "photos"))

@@ -98,6 +98,8 @@ def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
         return path
     if path.is_file():
         raise GraftError(f"dataset: {dataset} is a file, but none of {', '.join(ARCHIVE_SUFFIXES)}")
+    if os.sep in dataset:
+        raise GraftError(f"dataset: {dataset}: no such folder or archive")
     raise GraftError(
         f"dataset: {dataset} is no data set of the catalog ({nearest(dataset, entries())}) and no folder or archive"
     )

@@ -100,9 +100,10 @@ def find_images(folder: Path, name: str) -> list[Found]:
         classes = [(sub, PARTS[part.name.lower()]) for part in subfolders for sub in _subfolders(part)]
     labels = {sub.name for sub, _ in classes}
     if len(labels) < 2:
+        hint = "; it holds images itself: give the folder above" if not labels and _images(folder) else ""
         raise GraftError(
             f"{name}: {len(labels)} class folder{'s' * (len(labels) != 1)} found; "
-            "it must hold two or more, or train/ and test/ folders that do"
+            f"it must hold two or more, or train/ and test/ folders that do{hint}"
         )
     if has_parts and not any(split == "train" for _, split in classes):
         raise GraftError(f"{name}: it has {', '.join(sub.name for sub in subfolders)}, but no train/ folder")
