@@ -121,10 +121,7 @@ def test_which_predictions_are_drawn_is_decided_by_the_images_alone(data, monkey
 
 def test_figures_call_classes_by_their_display_names_and_files_by_their_labels(data, monkeypatch):
     called = {"red": "rouge", "blue": "bleu", "green": "vert"}
-    write_json(
-        "models/labels.json",
-        {"labels": LABELS, "display_names": called, "image_size": 16, "resize": "squash"},
-    )
+    write_json("models/labels.json", {"labels": LABELS, "display_names": called, "image_size": 16, "resize": "squash"})
     shown = []
     monkeypatch.setattr(evaluate.figures, "confusion", lambda path, matrix, names: shown.append(names))
     evaluate.main()

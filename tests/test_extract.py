@@ -1,5 +1,6 @@
 """Stage extract: a row of features for every image, and for the views that the head learns from."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from stages import extract
 from stages.parts import catalog, params
 from stages.parts.engine import Activations, Pixels, Request
+from stages.parts.errors import GraftError
 from stages.parts.files import read_rows, sha256_of, write_json, write_rows
 from stages.parts.folders import COLUMNS
 from stages.parts.network import Network
@@ -71,6 +73,25 @@ def test_fine_tuning_finds_the_maps_of_the_same_views_in_the_store(train, projec
     wanted = [image._replace(view=view) for image in train for view in (0, 1, 2)]
     with Store(default_folder()) as store:
         assert activations(store, ("map",), compiled.trunk).fill(wanted) == 0
+
+
+def test_what_stops_between_the_two_files_leaves_both_of_before(train, project, monkeypatch):
+    project.set(head__views=1)
+    extract.main()
+    before = FEATURES.read_bytes(), VIEWS.read_bytes()
+    write_rows("data/split.csv", COLUMNS, read_rows("data/split.csv")[:-1])
+    write = extract.write_features
+
+    def on_a_full_disk(activations, requests, shape, path):
+        if path.name.endswith(VIEWS.name):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(activations, requests, shape, path)
+
+    monkeypatch.setattr(extract, "write_features", on_a_full_disk)
+    with pytest.raises(GraftError, match=r"views\.npy: the disk is full; free some space and run again$"):
+        extract.main()
+    assert (FEATURES.read_bytes(), VIEWS.read_bytes()) == before
+    assert sorted(path.name for path in FEATURES.parent.iterdir()) == [FEATURES.name, VIEWS.name]
 
 
 def test_views_of_an_earlier_run_are_taken_away(train, project):

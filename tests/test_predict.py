@@ -135,10 +135,7 @@ def test_equally_probable_classes_are_listed_in_their_own_order():
 
 def test_classes_are_called_by_their_display_names(run_predict, image_folder):
     called = {"red": "红色", "blue": "bleu"}
-    write_json(
-        "models/labels.json",
-        {"labels": LABELS, "display_names": called, "image_size": 16, "resize": "squash"},
-    )
+    write_json("models/labels.json", {"labels": LABELS, "display_names": called, "image_size": 16, "resize": "squash"})
     (line,) = run_predict(image_folder / "red/000.jpg")[1]
     assert line.startswith(f"{image_folder / 'red/000.jpg'}: 红色 ")
     (line,) = run_predict("--json", image_folder / "red/000.jpg")[1]

@@ -138,11 +138,11 @@ def squares(image: Image.Image, size: int, resize: str, count: int) -> list[Imag
     Each is the middle one of its share of the places that a square can have: one alone is `square`, two lie a quarter
     of what is beside the middle one from either end.
     """
-    beside = min(max(image.size) / min(image.size), LONGEST) - 1
-    if count == 1 or resize != "crop" or not beside:
+    length = max(image.size) / min(image.size)
+    if count == 1 or resize != "crop" or length == 1:
         return [square(image, size, resize)]
-    # From the middle, as shares of all that is beside the middle square, also of a picture longer than the band.
-    reach = beside / (max(image.size) / min(image.size) - 1)
+    # The share of what is beside a square that the band shows: all, but of a picture longer than the band.
+    reach = (min(length, LONGEST) - 1) / (length - 1)
     places = (0.5 + reach * ((place + 0.5) / count - 0.5) for place in range(count))
     return [ImageOps.fit(image, (size, size), FILTER, centering=(place, place)) for place in places]
 
