@@ -34,7 +34,8 @@ def description(parameters: params.Parameters, size: int, cut: trunk.Cut, featur
         "image_size": size,
         "resize": parameters.resize,
         "pooling": parameters.pooling,
-        "from_layer": parameters.fine_tune.from_layer,
+        # A fraction may stand for another place at another size, an index does not.
+        "from_layer": cut.first_trained,
         "to_layer": parameters.fine_tune.to_layer,
         "features": list(features),
         "cut": {"after": cut.point.after, "shape": list(cut.point.shape)},

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -179,6 +181,27 @@ def test_a_few_images_that_are_all_right_do_not_make_it_certain():
     logits = np.where(np.eye(2)[labels], 1.0, -1.0)
     temperature = heads.fit_temperature(logits, labels)
     assert 0.9 < heads.probabilities(logits / temperature).max() < 0.99
+
+
+@given(st.integers(1, 4), st.integers(0, 99))
+def test_copies_of_a_square_change_no_temperature(copies, seed):
+    generator = np.random.default_rng(seed)
+    logits, labels = generator.normal(0, 3, (20, 3)), generator.integers(0, 3, 20)
+    squares = np.repeat(logits[:, np.newaxis], copies, axis=1)
+    assert heads.fit_temperature(squares, labels) == pytest.approx(heads.fit_temperature(logits, labels))
+
+
+def test_squares_that_disagree_are_calibrated_by_the_mean_of_their_probabilities():
+    # On each image one square is sure of its class and one of another: their mean is right by half, at any temperature.
+    logits = np.tile([[[9.0, 0.0], [0.0, 9.0]]], (40, 1, 1))
+    labels = np.arange(40) % 2
+    shares = heads.probabilities(logits / heads.fit_temperature(logits, labels)).mean(axis=1)
+    np.testing.assert_allclose(shares, 0.5)
+    # Both sure of the same, and right three times out of four: the mean says so.
+    logits = np.tile([[[9.0, 0.0], [9.0, 0.0]]], (400, 1, 1))
+    labels = (np.arange(400) % 4 == 0).astype(int)
+    shares = heads.probabilities(logits / heads.fit_temperature(logits, labels)).mean(axis=1)
+    assert shares[0, 0] == pytest.approx(0.75, abs=0.01)
 
 
 def test_a_head_at_a_temperature_gives_its_logits_divided_by_it():

@@ -88,6 +88,21 @@ def test_the_cut_is_the_last_place_at_or_before_the_layer(from_layer, after, fro
     assert found.trainable == trainable
 
 
+def test_the_index_of_the_first_trained_layer_gives_the_same_cut_where_a_fraction_may_not():
+    # At 224 the narrowest place is after block 9; at 32, where the map is 2 by 2, another one may be.
+    found = trunk.cut(backbones.build("MobileNetV2", 224, "none"), 0.6)
+    again = trunk.cut(backbones.build("MobileNetV2", 32, "none"), found.first_trained)
+    assert (again.point.index, again.point.after) == (found.point.index, found.point.after)
+    assert (again.trainable, again.frozen) == (found.trainable, found.frozen)
+
+
+@pytest.mark.parametrize("from_layer", [0, "first", "inner", "add", "last", 1.0])
+def test_the_first_trained_layer_stands_for_the_layer_that_was_named(from_layer):
+    found = trunk.cut(residual_network(), from_layer)
+    again = trunk.cut(residual_network(), found.first_trained)
+    assert (again.point, again.frozen, again.trainable) == (found.point, found.frozen, found.trainable)
+
+
 @pytest.mark.parametrize(
     ("to_layer", "frozen", "trainable"),
     [

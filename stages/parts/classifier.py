@@ -28,6 +28,17 @@ class Classifier:
         called = self._description.get("display_names", {})
         self.names = [called.get(label, label) for label in self.labels]
 
+    def of_squares(self, path: Path) -> np.ndarray:
+        """Return the probability of each class on each square of an image, float32 array (squares, classes).
+
+        Raises
+        ------
+        UnreadableImageError
+            If the file is no readable image.
+        """
+        squares = images.load_squares(path, *(self._description[key] for key in ("image_size", "resize", "squares")))
+        return np.stack([self._network(square)[-1] for square in squares])
+
     def probabilities(self, path: Path) -> np.ndarray:
         """Return the probability of each class, float32 array (classes,) that sums to 1: the mean over all squares.
 
@@ -36,8 +47,7 @@ class Classifier:
         UnreadableImageError
             If the file is no readable image.
         """
-        squares = images.load_squares(path, *(self._description[key] for key in ("image_size", "resize", "squares")))
-        return np.mean([self._network(square)[-1] for square in squares], axis=0)
+        return self.of_squares(path).mean(axis=0)
 
     def all_probabilities(self, paths: Sequence[Path]) -> Iterator[np.ndarray]:
         """Return an iterator over `probabilities` of each file, in order, computed in threads."""

@@ -28,8 +28,13 @@ class Backbone:
     pooling: str
 
 
-def frozen_backbone(folder: Path) -> Backbone:
+def frozen_backbone(folder: Path, image_size: int | None = None) -> Backbone:
     """Read data/backbone, and return the network with its frozen weights, cut where `freeze` cut it.
+
+    Parameters
+    ----------
+    folder : data/backbone.
+    image_size : pixels on each side that it takes; None for those that it was frozen at.
 
     Raises
     ------
@@ -37,7 +42,7 @@ def frozen_backbone(folder: Path) -> Backbone:
         If a file is missing.
     """
     description = read_json(folder / "backbone.json")
-    model = backbones.build(description["backbone"], description["image_size"], "none")
+    model = backbones.build(description["backbone"], image_size or description["image_size"], "none")
     model.load_weights(folder / "backbone.weights.h5")
     cut = trunk.cut(model, description["from_layer"], description["to_layer"])
     return Backbone(description["backbone"], cut, description["pooling"])

@@ -112,9 +112,9 @@ POOLINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Return the softmax of each row, float64 array of the same shape."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    """Return the softmax of each row, float64 array of the same shape (..., classes)."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -126,13 +126,15 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Parameters
     ----------
-    logits : float array (images, classes), of images that the classifier was not trained on.
+    logits : float array (images, classes), of images that the classifier was not trained on; or (images, squares,
+        classes), where an image's probabilities are the mean over its squares.
     labels : int array (images,).
     """
     doubt = 1 / (len(labels) + 1)
+    squares = logits.reshape(len(logits), -1, logits.shape[-1])
 
     def loss(log_temperature: float) -> float:
-        shares = probabilities(logits / np.exp(log_temperature))
+        shares = probabilities(squares / np.exp(log_temperature)).mean(axis=1)
         spread = -np.log(np.maximum(shares, PROBABILITY_FLOOR)).mean()
         return (1 - doubt) * cross_entropy(shares, labels) + doubt * float(spread)
 

@@ -189,6 +189,7 @@ class Export(Section):
     """Which model is shipped."""
 
     model: Literal["best_on_validation", "fine_tuned", "head"]
+    scale: Annotated[float, Field(ge=1, le=2)] | Auto
     squares: PositiveCount
 
 
@@ -246,9 +247,20 @@ class Parameters(Section):
                 f"pooling is {self.pooling}, but head.kind: se works on the feature map: set pooling to none, "
                 "and head.pooling to what shall follow the block"
             )
+        if self.export.scale not in ("auto", 1) and not self.can_be_enlarged:
+            fixed = f"pooling: {self.pooling}" if self.pooling == "none" else f"resize: {self.resize}"
+            raise ValueError(
+                f"export.scale is {self.export.scale:g}, but {fixed} allows no other than 1: set 1 or auto"
+            )
         if self.weights == "imagenet" and not registry.get(self.backbone).published:
             raise ValueError(f"weights is imagenet, but {self.backbone} has none: set weights to none, or to a file")
         return self
+
+    @property
+    def can_be_enlarged(self) -> bool:
+        """Whether the network may see a larger image than it learnt from: not if its head weighs each place of the map,
+        or if a larger square would show more of the image at the same scale."""
+        return self.pooling != "none" and self.resize != "crop_or_pad"
 
 
 def load(path: str | Path = PATH, changes: Mapping[str, str] | None = None) -> Parameters:

@@ -50,6 +50,8 @@ class Cut:
         The names of the layers of `top` that training leaves as they are.
     trainable : tuple of str
         The names of the others.
+    first_trained : int
+        The index of the first of those in the network's layers, or how many layers it has.
     """
 
     trunk: keras.Model
@@ -57,6 +59,7 @@ class Cut:
     point: CutPoint
     frozen: tuple[str, ...]
     trainable: tuple[str, ...]
+    first_trained: int
 
 
 def resolve_layer(model: keras.Model, layer: str | int | float, key: str = "fine_tune.from_layer") -> int:
@@ -161,12 +164,14 @@ def cut(model: keras.Model, from_layer: str | int | float, to_layer: str | int |
         near = [place for place in places if place[0].index > index * 2 / 3] or places[-1:]
         point, tensor, _ = min(reversed(near), key=lambda place: math.prod(place[0].shape))
         index = point.index
+    first_trained = max(index, point.index)
     return Cut(
         trunk=_between(model.input, tensor, f"{model.name}_trunk"),
         top=_between(tensor, model.output, f"{model.name}_top"),
         point=point,
         frozen=tuple(layer.name for layer in layers[point.index : index] + layers[trained.stop :]),
-        trainable=tuple(layer.name for layer in layers[max(index, point.index) : trained.stop]),
+        trainable=tuple(layer.name for layer in layers[first_trained : trained.stop]),
+        first_trained=first_trained,
     )
 
 
