@@ -1,12 +1,14 @@
 """From an archive to an evaluated fine-tuned classifier, everything cold: `python -m benchmarks.from_archive`.
 
 Graft: `dvc repro` in a fresh clone of this repository at its last commit, with no cache and an empty store. Keras:
-benchmarks/keras_two_step.py on the same images in the same parts, until it first reaches Graft's test accuracy or has
-run all its 60 epochs.
+benchmarks/keras_two_step.py on the same images in the same parts. It runs whole once, until it first reaches Graft's
+test accuracy or has run all its 60 epochs: that says how many epochs it needs. How long those take is measured in
+pairs, Graft's whole run and the script's in turn: of each of its two steps `--keras-epochs` epochs are run, and the
+others are counted as the median of those after the first.
 
 It takes hours and can be done in pieces: with `--state FOLDER` what was done is kept there, and the same command goes
-on with it. `--side graft` runs Graft's `--pairs` runs, one at a time; `--side keras` a piece of the Keras script, of
-`--minutes`. The figures are written after each piece, and say so where the script has not reached the accuracy yet.
+on with it. `--side pairs` runs the pairs; `--side whole` a piece of the whole script, of `--minutes`. The figures are
+written after each piece, and say so where the script has not reached the accuracy yet.
 """
 
 import argparse
@@ -19,7 +21,7 @@ from statistics import median
 
 from benchmarks import photographs, results, sides
 from benchmarks.keras_two_step import reached
-from benchmarks.learning_rate import EPOCHS, parts_of
+from benchmarks.learning_rate import EPOCHS, parts_of, step_seconds
 from benchmarks.projects import Clone, settings
 from benchmarks.results import Row
 
@@ -40,89 +42,115 @@ class State:
             photographs.packed(folder / "images", folder / "part.tar").rename(self.archive)
             shutil.rmtree(folder / "images")
 
-    def graft(self) -> list[dict]:
-        """Return the runs of Graft: seconds, peak_mib, accuracy, images."""
-        path = self.folder / "graft.json"
-        return json.loads(path.read_text()) if path.is_file() else []
+    def pairs(self) -> list[dict]:
+        """Return the pairs: {"graft": seconds, peak_mib, accuracy, images; each way to run Keras: log, peak_mib}."""
+        return self._read("pairs.json", [])
 
-    def keras(self, side: str) -> list[dict]:
-        """Return the epochs of the Keras script."""
-        path = self.folder / side.replace(", ", "_") / "log.json"
-        return json.loads(path.read_text()) if path.is_file() else []
+    def whole(self, side: str) -> list[dict]:
+        """Return the epochs of the script that is run whole."""
+        return self._read(f"{folder_name(side)}/log.json", [])
+
+    def whole_peak(self, side: str) -> float:
+        """Return the largest memory of its pieces, in MiB."""
+        return self._read(f"{folder_name(side)}.json", 0.0)
 
     @property
     def target(self) -> float:
         """The test accuracy to reach."""
-        return median(run["accuracy"] for run in self.graft())
+        return median(pair["graft"]["accuracy"] for pair in self.pairs())
 
-    def run_graft(self) -> None:
-        """Run the whole pipeline in a fresh clone, once."""
+    def run_pair(self, variants: dict[str, dict[str, str]]) -> None:
+        """Run the whole pipeline in a fresh clone, and the first epochs of the script's steps."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
-            clone = Clone(Path(name), settings(self.archive, self._options.weights))
-            run = clone.dvc("repro")
-            figures = json.loads((clone.path / "metrics/accuracy.json").read_text())
-            (self.folder / "parts.json").write_text(json.dumps(parts_of(clone.path / "data/split.csv")))
+            pair = {"graft": self._graft(Path(name, "graft"))}
+            for side, variables in variants.items():
+                pair[side] = self._keras(Path(name, folder_name(side)), self._options.keras_epochs, variables)
+                seconds = seconds_of(pair[side]["log"], {1: EPOCHS, 2: EPOCHS})
+                print(f"  {side} {seconds / 60:.1f} minutes for {2 * EPOCHS} epochs", flush=True)
+        self._write("pairs.json", [*self.pairs(), pair])
+
+    def run_whole(self, side: str, variables: dict[str, str]) -> None:
+        """Run a piece of the whole script."""
+        limits = ["--target", self.target]
+        limits += ["--minutes", self._options.minutes] if self._options.minutes else []
+        run = self._keras(self.folder / folder_name(side), EPOCHS, variables, limits)
+        self._write(f"{folder_name(side)}.json", max(self.whole_peak(side), run["peak_mib"]))
+        print(f"  {side}: {said(run['log'], self.target)}", flush=True)
+
+    def _graft(self, folder: Path) -> dict:
+        folder.mkdir()
+        clone = Clone(folder, settings(self.archive, self._options.weights))
+        run = clone.dvc("repro")
+        figures = json.loads((clone.path / "metrics/accuracy.json").read_text())
+        self._write("parts.json", parts_of(clone.path / "data/split.csv"))
         row = {"seconds": run.seconds, "peak_mib": run.peak_mib}
         row |= {"accuracy": figures["accuracy"], "images": figures["images"]}
-        (self.folder / "graft.json").write_text(json.dumps([*self.graft(), row]))
         print(f"  graft {row['seconds']:.1f} s, {row['accuracy']:.4f} of {row['images']} test images", flush=True)
+        return row
 
-    def run_keras(self, side: str, variables: dict[str, str]) -> None:
-        """Run a piece of the Keras script."""
-        options = self._options
-        arguments = [self.folder / side.replace(", ", "_"), "--archive", self.archive]
-        arguments += ["--parts", self.folder / "parts.json", "--target", self.target, "--epochs", options.keras_epochs]
-        arguments += ["--weights", options.weights] if options.weights else []
-        arguments += ["--minutes", options.minutes] if options.minutes else []
-        run = sides.python("benchmarks.keras_two_step", *arguments, **variables)
-        peaks = self.folder / f"{side.replace(', ', '_')}.json"
-        before = json.loads(peaks.read_text()) if peaks.is_file() else 0.0
-        peaks.write_text(json.dumps(max(before, run.peak_mib)))
-        log = self.keras(side)
-        print(f"  {side}: {said(log, self.target, options.keras_epochs)}", flush=True)
+    def _keras(self, folder: Path, epochs: int, variables: dict[str, str], limits: Sequence[object] = ()) -> dict:
+        arguments = [folder, "--archive", self.archive, "--parts", self.folder / "parts.json", "--epochs", epochs]
+        arguments += ["--weights", self._options.weights] if self._options.weights else []
+        run = sides.python("benchmarks.keras_two_step", *arguments, *limits, **variables)
+        return {"log": json.loads((folder / "log.json").read_text()), "peak_mib": run.peak_mib}
 
-    def peak(self, side: str) -> float:
-        """Return the largest memory of the pieces, in MiB."""
-        return json.loads((self.folder / f"{side.replace(', ', '_')}.json").read_text())
+    def _read(self, name: str, nothing: object) -> object:
+        path = self.folder / name
+        return json.loads(path.read_text()) if path.is_file() else nothing
+
+    def _write(self, name: str, value: object) -> None:
+        (self.folder / name).write_text(json.dumps(value))
 
 
-def keras_seconds(log: Sequence[dict], target: float) -> float:
-    """Return the script's seconds until it first reached the target, or so far, with one evaluation."""
-    row = reached(log, target) or log[-1]
-    return row["cumulative"] + median(row["evaluation_seconds"] for row in log)
+def folder_name(side: str) -> str:
+    """Return what the files of a way to run Keras are called."""
+    return side.replace(", ", "_")
 
 
-def said(log: Sequence[dict], target: float, epochs: int) -> str:
+def epochs_needed(log: Sequence[dict], target: float) -> dict[int, int]:
+    """Return how many epochs of each step the script took until it first reached the target, or so far."""
+    hit = reached(log, target)
+    rows = log[: log.index(hit) + 1] if hit else log
+    return {step: sum(row["step"] == step for row in rows) for step in (1, 2)}
+
+
+def seconds_of(log: Sequence[dict], epochs: dict[int, int]) -> float:
+    """Return what the script takes for so many epochs of each step: start-up, all of them, and one evaluation."""
+    evaluation = median(row["evaluation_seconds"] for row in log if "evaluation_seconds" in row)
+    return log[0]["start"] + sum(step_seconds(log, *needed) for needed in epochs.items()) + evaluation
+
+
+def said(log: Sequence[dict], target: float) -> str:
     """Return in words how far the script got."""
     hit = reached(log, target)
-    minutes = keras_seconds(log, target) / 60
     if hit:
-        where = f"epoch {hit['epoch']} of step {hit['step']}"
-        return f"reached {hit['test_accuracy']:.4f} in {where}, {minutes:.1f} minutes"
+        return f"reached {hit['test_accuracy']:.4f} in epoch {hit['epoch']} of step {hit['step']}"
     best = max(row["test_accuracy"] for row in log)
-    return f"not reached after {minutes:.1f} minutes, {len(log)} of {2 * epochs} epochs; the best epoch had {best:.4f}"
+    return f"not reached in {len(log)} of {2 * EPOCHS} epochs; the best one had {best:.4f}"
 
 
 def rows_of(state: State, variants: Sequence[str], epochs: int) -> list[Row]:
     """Return the lines of the table."""
-    graft = state.graft()
-    own = [run["seconds"] for run in graft]
-    rows = []
+    pairs, rows = state.pairs(), []
+    own = [pair["graft"]["seconds"] for pair in pairs]
     for side in variants:
-        if log := state.keras(side):
-            theirs = keras_seconds(log, state.target)
+        if log := state.whole(side):
+            theirs = [seconds_of(pair[side]["log"], epochs_needed(log, state.target)) for pair in pairs]
             rows.append(
                 Row(
                     claim=CLAIM,
                     against=AGAINST + sides.said_of(side),
                     kind="times",
                     wanted=10.0,
-                    measured=[theirs / seconds for seconds in own],
-                    seconds=[median(own), theirs],
-                    peak_mib=[max(run["peak_mib"] for run in graft), state.peak(side)],
+                    measured=sides.ratios(theirs, own),
+                    seconds=[median(own), median(theirs)],
+                    peak_mib=[
+                        max(pair["graft"]["peak_mib"] for pair in pairs),
+                        max(state.whole_peak(side), *(pair[side]["peak_mib"] for pair in pairs)),
+                    ],
                     at_least=reached(log, state.target) is None,
-                    note=f"Graft {state.target:.4f} of {graft[0]['images']} test images; the script, one run: "
-                    + said(log, state.target, epochs),
+                    note=f"Graft {state.target:.4f} of {pairs[0]['graft']['images']} test images; the script, whole "
+                    f"once: {said(log, state.target)}; in each pair {epochs} of {EPOCHS} epochs a step were run",
                 )
             )
     return rows
@@ -132,9 +160,9 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = sides.parser(__doc__)
     parser.add_argument("--state", type=Path, help="where what was done is kept (default: nowhere)")
-    parser.add_argument("--side", choices=("graft", "keras", "both"), default="both", help="(default %(default)s)")
-    parser.add_argument("--minutes", type=float, help="stop each piece of the Keras script after so many")
-    parser.add_argument("--keras-epochs", type=int, default=EPOCHS, help="of each step (default %(default)s)")
+    parser.add_argument("--side", choices=("pairs", "whole", "both"), default="both", help="(default %(default)s)")
+    parser.add_argument("--minutes", type=float, help="stop each piece of the whole script after so many")
+    parser.add_argument("--keras-epochs", type=int, default=3, help="of each step in a pair (default %(default)s)")
     parser.add_argument("--onednn", choices=("default", "on", "both"), default="both", help="of the Keras side")
     return sides.parsed(parser)
 
@@ -151,13 +179,13 @@ def main() -> None:
     options = arguments()
     with tempfile.TemporaryDirectory() as temporary:
         state = State(options.state.resolve() if options.state else Path(temporary), options)
-        while options.side != "keras" and len(state.graft()) < options.pairs:
-            state.run_graft()
         variants = chosen_variants(options.onednn)
-        if options.side != "graft":
-            for side, variables in variants.items():
-                state.run_keras(side, variables)
-                results.write("from_archive", options, rows_of(state, list(sides.keras_sides()), options.keras_epochs))
+        while options.side != "whole" and len(state.pairs()) < options.pairs:
+            state.run_pair(variants)
+        for side, variables in variants.items():
+            if options.side != "pairs":
+                state.run_whole(side, variables)
+        results.write("from_archive", options, rows_of(state, list(variants), options.keras_epochs))
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ STAGES = ["fine_tune", "export", "evaluate"]
 
 
 def step_seconds(rows: Sequence[dict], step: int, epochs: int = EPOCHS) -> float:
-    """Return what all epochs of a step take: those in the log, and for the others the median after the first."""
+    """Return what so many epochs of a step take: those in the log, and for others the median after the first."""
     seconds = [row["seconds"] for row in rows if row["step"] == step]
-    return sum(seconds) + (epochs - len(seconds)) * median(seconds[1:] or seconds)
+    return sum(seconds[:epochs]) + max(0, epochs - len(seconds)) * median(seconds[1:] or seconds)
 
 
 def script_seconds(rows: Sequence[dict], steps: Sequence[int]) -> float:

@@ -186,24 +186,27 @@ def test_a_script_costs_its_start_its_epochs_and_an_evaluation():
 
 
 def scripts_log(*accuracies):
-    return [
-        {"step": 1, "epoch": n + 1, "cumulative": 60.0 * (n + 1), "test_accuracy": a, "evaluation_seconds": 6.0}
-        for n, a in enumerate(accuracies)
-    ]
+    return [{"step": 1, "epoch": n + 1, "test_accuracy": a} for n, a in enumerate(accuracies)]
 
 
 def test_the_script_is_stopped_at_the_first_epoch_that_is_as_good():
     log = scripts_log(0.7, 0.9, 0.8, 0.95)
     assert keras_two_step.reached(log, 0.9)["epoch"] == 2
-    assert from_archive.keras_seconds(log, 0.9) == 126.0
-    assert from_archive.said(log, 0.9, 30) == "reached 0.9000 in epoch 2 of step 1, 2.1 minutes"
+    assert from_archive.epochs_needed(log, 0.9) == {1: 2, 2: 0}
+    assert from_archive.said(log, 0.9) == "reached 0.9000 in epoch 2 of step 1"
 
 
 def test_a_script_that_does_not_get_there_is_said_not_to():
     log = scripts_log(0.7, 0.9, 0.8)
     assert keras_two_step.reached(log, 0.91) is None
-    said = from_archive.said(log, 0.91, 30)
-    assert said == "not reached after 3.1 minutes, 3 of 60 epochs; the best epoch had 0.9000"
+    assert from_archive.epochs_needed(log, 0.91) == {1: 3, 2: 0}
+    assert from_archive.said(log, 0.91) == "not reached in 3 of 60 epochs; the best one had 0.9000"
+
+
+@pytest.mark.parametrize(("needed", "seconds"), [({1: 1, 2: 0}, 3), ({1: 4, 2: 0}, 9), ({1: 30, 2: 3}, 61 + 13)])
+def test_the_epochs_that_the_script_needs_take_what_those_of_a_pair_took(needed, seconds):
+    log = epochs(1, [3.0, 2.0]) + epochs(2, [5.0, 4.0], evaluation_seconds=1.5)
+    assert from_archive.seconds_of(log, needed) == 7 + seconds + 1.5
 
 
 def test_an_archive_is_dealt_to_folders_of_parts(tmp_path):
