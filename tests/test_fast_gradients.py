@@ -37,11 +37,12 @@ def test_outputs_and_gradients_are_those_of_keras(height, width, kernel_size, st
         np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("side", "kernel_size"), [(4, 3), (9, 5), (8, 5)])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("strides", [1, 2])
-def test_depthwise_convolutions_of_either_padding_are_those_of_keras(padding, strides):
-    model = network(4, 4, 3, strides, padding)
-    maps = tf.constant(np.random.default_rng(1).normal(size=(3, 4, 4, 6)).astype(np.float32))
+def test_depthwise_convolutions_of_either_padding_are_those_of_keras(padding, strides, side, kernel_size):
+    model = network(side, side, kernel_size, strides, padding)
+    maps = tf.constant(np.random.default_rng(1).normal(size=(3, side, side, 6)).astype(np.float32))
     expected = outputs_and_gradients(model, maps)
     for value, reference in zip(outputs_and_gradients(with_fast_gradients(model), maps), expected, strict=True):
         np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-4)

@@ -1,5 +1,7 @@
 """The same layers in forms that TensorFlow's CPU kernels differentiate faster: benchmarks/training_step.py measures."""
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,6 +9,9 @@ import tensorflow as tf
 # TensorFlow's gradient for a depthwise kernel costs the same however small the map: up to this many places in it,
 # products of small matrices, one for each channel, are six times as fast; at 7 x 7 a step takes as long with them.
 SMALL_MAP = 16
+# oneDNN has a fast gradient for depthwise kernels of up to this many columns, twice as fast as TensorFlow's own; for
+# wider ones TensorFlow's own is twice as fast.
+NARROW_KERNEL = 3
 
 
 class _MatrixProduct(keras.layers.Conv2D):
@@ -38,13 +43,52 @@ class _SmallDepthwise(keras.layers.DepthwiseConv2D):
 
 
 class _Depthwise(keras.layers.DepthwiseConv2D):
-    """A depthwise convolution of a larger map; only the gradient of its bias differs."""
+    """A depthwise convolution of a larger map; only the gradients of its bias and of a wide kernel differ."""
 
     def call(self, inputs):
-        strides = (1, *self.strides, 1)
+        strides, padding = (1, *self.strides, 1), self.padding.upper()
         kernel = tf.convert_to_tensor(self.kernel)
-        outputs = tf.nn.depthwise_conv2d(inputs, kernel, strides, self.padding.upper())
+        convolved = tf.nn.depthwise_conv2d if self.kernel_size[1] <= NARROW_KERNEL else _with_wide_kernel
+        outputs = convolved(inputs, kernel, strides, padding)
         return self.activation(_biased(outputs, tf.convert_to_tensor(self.bias)))
+
+
+def _with_wide_kernel(inputs, kernel, strides, padding):
+    """Return a depthwise convolution; the gradient of its kernel is computed by TensorFlow's own code."""
+
+    @tf.custom_gradient
+    def convolved(inputs, kernel):
+        outputs = tf.nn.depthwise_conv2d(inputs, kernel, strides, padding)
+
+        def gradient(upstream):
+            same = {"out_backprop": upstream, "strides": strides}
+            to_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                input_sizes=tf.shape(inputs), filter=kernel, padding=padding, **same
+            )
+            # oneDNN takes no padding in numbers, which keeps it out.
+            margins = _margins(inputs.shape[1:3], kernel.shape[:2], strides[1:3], outputs.shape[1:3])
+            to_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                input=inputs, filter_sizes=kernel.shape, padding="EXPLICIT", explicit_paddings=margins, **same
+            )
+            return to_inputs, to_kernel
+
+        return outputs, gradient
+
+    return convolved(inputs, kernel)
+
+
+def _margins(*sides: Iterable[int]) -> list[int]:
+    """Return the padding of a convolution in the form of TensorFlow's `explicit_paddings`.
+
+    Parameters
+    ----------
+    sides : height and width of the input, the kernel, the strides and the output.
+    """
+    margins = [0, 0]
+    for size, kernel, stride, output in zip(*sides, strict=True):
+        both = max(0, (output - 1) * stride + kernel - size)
+        margins += [both // 2, both - both // 2]
+    return [*margins, 0, 0]
 
 
 @tf.custom_gradient
