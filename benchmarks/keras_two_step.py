@@ -138,35 +138,35 @@ class Clock:
         # What the user waited before the first epoch: the whole life of this process so far.
         self._start = 0.0 if self._resumed else time.time() - self._piece_began
 
-    def callback(self, model, step: int):
-        """Return a callback of Keras that keeps the clock during a step."""
+    def callback(self, model, step: int, epochs: int):
+        """Return a callback of Keras that keeps the clock during a step of so many epochs."""
         import keras
 
         return keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: self._begin(),
-            on_epoch_end=lambda epoch, logs: self._end(model, step, epoch, logs),
+            on_epoch_end=lambda epoch, logs: self._end(model, step, epoch, logs, last=epoch + 1 == epochs),
         )
 
     def _begin(self) -> None:
         self._epoch_began = time.perf_counter()
 
-    def _end(self, model, step: int, epoch: int, logs: dict) -> None:
+    def _end(self, model, step: int, epoch: int, logs: dict, last: bool) -> None:
         seconds = time.perf_counter() - self._epoch_began
         before = self._log.rows[-1] if self._log.rows else {"step": 0, "cumulative": self._start}
         if self._resumed and before["step"] == step:
             seconds = min(seconds, before["seconds"])
         self._resumed = False
         row = {"step": step, "epoch": epoch + 1, "seconds": seconds, "cumulative": before["cumulative"] + seconds}
-        row |= {"start": self._start, "validation_accuracy": logs["val_accuracy"]} | self._judged(model, epoch)
+        row |= {"start": self._start, "validation_accuracy": logs["val_accuracy"]} | self._judged(model, last)
         self._log.add(model, row)
         print(json.dumps(row), flush=True)
         over = self._options.minutes and time.time() - self._piece_began > 60 * self._options.minutes
         self.stopped = bool(over or reached([row], self._options.target))
         model.stop_training = self.stopped
 
-    def _judged(self, model, epoch: int) -> dict:
+    def _judged(self, model, last: bool) -> dict:
         # Without a target only the last epoch's accuracy is of use.
-        if self._options.target is None and epoch + 1 < self._options.epochs:
+        if self._options.target is None and not last:
             return {}
         begin = time.perf_counter()
         accuracy = model.evaluate(self._test, verbose=0, return_dict=True)["accuracy"]
@@ -192,19 +192,20 @@ def train(options: argparse.Namespace, log: Log) -> None:
         for _ in batches["in RAM"]:
             pass
     clock = Clock(log, batches["test"], options)
-    for step, rate in ((1, HEAD_RATE), (2, options.learning_rate)):
+    frozen, fine_tuned = options.epochs, options.fine_tune_epochs or options.epochs
+    for step, rate, epochs in ((1, HEAD_RATE, frozen), (2, options.learning_rate, fine_tuned)):
         done = sum(row["step"] == step for row in log.rows)
         if step == 2 and not done:
             thaw(model)
         if not done:
             compile_for(model, rate)
-        if done < options.epochs and not clock.stopped:
+        if done < epochs and not clock.stopped:
             model.fit(
                 batches["train"],
                 validation_data=batches["validation"],
                 initial_epoch=done,
-                epochs=options.epochs,
-                callbacks=[clock.callback(model, step)],
+                epochs=epochs,
+                callbacks=[clock.callback(model, step, epochs)],
                 verbose=0,
             )
         if clock.stopped:
@@ -219,6 +220,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--parts", type=Path, help='a JSON file: {"CLASS/FILE": "train", "validation" or "test"}')
     parser.add_argument("--weights", help="of MobileNetV2 without top (default: drawn at random)")
     parser.add_argument("--epochs", type=int, default=30, help="of each of the two steps")
+    parser.add_argument("--fine-tune-epochs", type=int, help="of the second step, if it is to have others")
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="of the second step")
     parser.add_argument("--target", type=float, help="stop at this test accuracy")
     parser.add_argument("--minutes", type=float, help="stop after the epoch in which so many minutes are over")

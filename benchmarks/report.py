@@ -37,6 +37,9 @@ other. Seconds and peak memory are Graft's, then the other side's: the median an
 with its children. Both sides are new processes with nothing kept from before, but for what the claim says; the files
 that they read are in the system's cache. "Keras as it comes" leaves oneDNN to TensorFlow, which turns it on for some
 processors and not for others; where it is off, Keras is measured with it on (TF_ENABLE_ONEDNN_OPTS=1) too.
+
+How much faster Graft is depends on the processor, for the two sides use it differently: there is a table for each that
+was measured.
 """
 HEADER = """\
 | claim | against | wanted | measured | pairs | seconds | peak memory, MiB |
@@ -90,20 +93,28 @@ def background(measured: Sequence[dict]) -> str:
     return "".join(f"- {', '.join(names)}: {said}\n" for said, names in groups.items())
 
 
-def page(measured: Sequence[dict]) -> str:
-    """Return RESULTS.md of what benchmarks have measured, in the order given."""
+def section(title: str, measured: Sequence[dict]) -> str:
+    """Return the part of RESULTS.md on one processor: what benchmarks have measured there, in the order given."""
     notes: list[str] = []
     lines = [line(row, notes) for one in measured for row in one["rows"]]
     numbered = "".join(f"{number}. {note}\n" for number, note in enumerate(notes, 1))
     absent = [name for name in BENCHMARKS if name not in {one["benchmark"] for one in measured}]
-    missing = f"Not measured yet: {', '.join(absent)}.\n" if absent else ""
-    paragraphs = [INTRODUCTION, HEADER + "".join(lines), numbered, missing, background(measured)]
+    missing = f"Not measured here: {', '.join(absent)}.\n" if absent else ""
+    paragraphs = [f"## {title}\n", HEADER + "".join(lines), numbered, missing, background(measured)]
     return "\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
+def page(measured: Sequence[dict]) -> str:
+    """Return RESULTS.md of what benchmarks have measured: a section for each processor."""
+    by_processor: dict[str, list[dict]] = {}
+    for one in measured:
+        by_processor.setdefault(one["machine"]["processor"], []).append(one)
+    return "\n".join([INTRODUCTION, *(section(title, ones) for title, ones in by_processor.items())])
+
+
 def read(folder: Path) -> list[dict]:
-    """Return what the benchmarks wrote, in the table's order."""
-    paths = [folder / f"{name}.json" for name in BENCHMARKS]
+    """Return what the benchmarks wrote, processor by processor, in the table's order."""
+    paths = [path / f"{name}.json" for path in sorted(folder.glob("*/")) for name in BENCHMARKS]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
 
 

@@ -1,9 +1,13 @@
-"""The figures of the benchmarks: one JSON file each, in git, from which `benchmarks.report` writes the table."""
+"""The figures of the benchmarks, in git: a folder for each processor, and in it a JSON file for each benchmark.
+
+`benchmarks.report` writes a table of each folder.
+"""
 
 import argparse
 import json
 import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -61,6 +65,11 @@ def processor(information: Path = Path("/proc/cpuinfo")) -> str:
     return f"{facts['model name']} (family {facts['cpu family']} model {facts['model']}), {avx512} AVX-512"
 
 
+def folder_name(processor: str) -> str:
+    """Return what the folder of a processor's figures is called: small letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")
+
+
 def _facts(text: str) -> list[tuple[str, str]]:
     lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return [(key.strip(), value.strip()) for key, value in lines]
@@ -81,7 +90,7 @@ def conditions(options: argparse.Namespace) -> dict[str, object]:
 
 
 def write(name: str, options: argparse.Namespace, rows: Sequence[Row]) -> None:
-    """Write the figures of a benchmark to `options.results`/NAME.json, in place of earlier ones."""
+    """Write the figures of a benchmark to `options.results`/PROCESSOR/NAME.json, in place of earlier ones."""
     written = {
         "benchmark": name,
         "conditions": conditions(options),
@@ -89,8 +98,8 @@ def write(name: str, options: argparse.Namespace, rows: Sequence[Row]) -> None:
         "versions": versions(),
         "rows": [_rounded(asdict(row)) for row in rows],
     }
-    options.results.mkdir(parents=True, exist_ok=True)
-    path = options.results / f"{name}.json"
+    path = options.results / folder_name(written["machine"]["processor"]) / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
     beside.write_bytes((json.dumps(written, indent=2) + "\n").encode("utf-8"))
     os.replace(beside, path)

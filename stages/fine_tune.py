@@ -43,6 +43,12 @@ def examples(activations: Activations, images: list[Request], labels: np.ndarray
     return training.Examples(read, labels)
 
 
+def learnt_from(images: Sequence[Request], epochs: int, views: int) -> list[Request]:
+    """Return each view of some images that so many epochs see, once: no more than that is computed."""
+    seen = (image._replace(view=view_in_epoch(image.sha256, e, views)) for e in range(epochs) for image in images)
+    return list(dict.fromkeys(seen))
+
+
 def settings_of(parameters: params.Parameters) -> training.Settings:
     """Return how to train, by params.yaml."""
     return training.Settings(
@@ -106,7 +112,7 @@ def fine_tuned(
     views = parameters.augment.views
     with Store(default_folder()) as store:
         activations = activations_of(augmentation, store)
-        wanted = [image._replace(view=view) for image in images["train"] for view in range(views + 1)]
+        wanted = learnt_from(images["train"], parameters.fine_tune.epochs, views)
         computed = activations.fill(wanted + images["validation"])
         print(f"{len(wanted)} views of {len(images['train'])} images, {computed} computed now")
         train = examples(activations, images["train"], labels["train"], views)

@@ -200,13 +200,21 @@ def test_a_script_that_does_not_get_there_is_said_not_to():
     log = scripts_log(0.7, 0.9, 0.8)
     assert keras_two_step.reached(log, 0.91) is None
     assert from_archive.epochs_needed(log, 0.91) == {1: 3, 2: 0}
-    assert from_archive.said(log, 0.91) == "not reached in 3 of 60 epochs; the best one had 0.9000"
+    assert from_archive.said(log, 0.91) == "not reached in 3 epochs frozen and 0 fine-tuned; the best one had 0.9000"
 
 
 @pytest.mark.parametrize(("needed", "seconds"), [({1: 1, 2: 0}, 3), ({1: 4, 2: 0}, 9), ({1: 30, 2: 3}, 61 + 13)])
 def test_the_epochs_that_the_script_needs_take_what_those_of_a_pair_took(needed, seconds):
     log = epochs(1, [3.0, 2.0]) + epochs(2, [5.0, 4.0], evaluation_seconds=1.5)
     assert from_archive.seconds_of(log, needed) == 7 + seconds + 1.5
+
+
+def test_the_second_step_goes_on_until_the_script_has_had_its_time():
+    # Start-up, 30 epochs frozen and an evaluation: 7 + 3 + 29 * 2 + 1.5 s; an epoch fine-tuned is 4 s, the first 5 s.
+    log = epochs(1, [3.0, 2.0]) + epochs(2, [5.0, 4.0], evaluation_seconds=1.5)
+    assert from_archive.second_step(log, 69.5 + 5 + 49 * 4) == 50
+    assert from_archive.second_step(log, 69.5 + 5 + 49 * 4 + 1) == 51
+    assert from_archive.second_step(log, 100) == 30
 
 
 def test_an_archive_is_dealt_to_folders_of_parts(tmp_path):
@@ -225,7 +233,9 @@ def test_figures_are_written_without_paths_and_with_four_digits(tmp_path):
     archive.touch()
     options = given("--results", tmp_path / "results", "--archive", archive)
     results.write("extract", options, [row(measured=[1.23456], peak_mib=[2.0, 3.0])])
-    text = (tmp_path / "results/extract.json").read_text()
+    (path,) = (tmp_path / "results").glob("*/extract.json")
+    assert path.parent.name == results.folder_name(results.processor())
+    text = path.read_text()
     assert str(tmp_path) not in text
     assert "secret" not in text
     assert json.loads(text)["rows"][0]["measured"] == [1.235]
@@ -266,7 +276,18 @@ def test_benchmarks_of_one_machine_share_its_line_and_others_have_their_own():
     )
     assert "- extract, memory: 3,670 images, generated, weights of MobileNetV2 of a file; A processor, 2 cores" in page
     assert "- learning_rate: 3,670 images, generated, weights of MobileNetV2 of a file; A processor, 8 cores" in page
-    assert "Not measured yet: new_images, fine_tune_epoch, from_archive, predict_start, interpreters." in page
+    assert "Not measured here: new_images, fine_tune_epoch, from_archive, predict_start, interpreters." in page
+
+
+def test_each_processor_has_a_table_of_its_own():
+    page = report.page([measured(row(claim="one")), measured(row(claim="two"), processor="Another")])
+    first, second = page.split("## A processor\n")[1].split("## Another\n")
+    assert [claim in first for claim in ("| one |", "| two |")] == [True, False]
+    assert [claim in second for claim in ("| one |", "| two |")] == [False, True]
+
+
+def test_a_folder_is_called_by_the_processor():
+    assert results.folder_name("A(R) Chip  (family 25), with AVX-512") == "a-r-chip-family-25-with-avx-512"
 
 
 def test_make_runs_every_benchmark_of_the_report():

@@ -1,4 +1,6 @@
-"""How far fine-tuning goes: as far as the validation part says."""
+"""What fine-tuning looks at, and how far it goes: as far as the validation part says."""
+
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -6,8 +8,10 @@ import pytest
 
 from stages import fine_tune
 from stages.parts import scores
+from stages.parts.engine import Request
 from stages.parts.heads import probabilities
 from stages.parts.training import Examples
+from stages.parts.views import view_in_epoch
 
 MAPS = np.random.default_rng(0).normal(size=(200, 2, 2, 3)).astype(np.float32)
 
@@ -30,6 +34,15 @@ def validation_right_by(kernel):
 
 
 START, END = [[4, 0], [0, 4], [0, 0]], [[0, 4], [0, 0], [4, 0]]
+
+
+@pytest.mark.parametrize(("epochs", "views", "each"), [(3, 5, 3), (6, 5, 6), (7, 5, 6), (4, 0, 1)])
+def test_only_views_that_an_epoch_sees_are_computed(epochs, views, each):
+    images = [Request(Path(f"{number}.jpg"), f"{number:064x}") for number in range(5)]
+    found = fine_tune.learnt_from(images, epochs, views)
+    assert len(found) == len(set(found)) == each * len(images)
+    seen = {(image.sha256, view_in_epoch(image.sha256, epoch, views)) for image in images for epoch in range(epochs)}
+    assert {(request.sha256, request.view) for request in found} == seen
 
 
 @pytest.mark.parametrize("share", fine_tune.SHARES)
