@@ -110,8 +110,7 @@ def scales(parameters: params.Parameters) -> Sequence[float]:
 def main() -> None:
     parameters = params.load()
     head_figures = read_json(METRICS / "head.json")["head_validation"]
-    fine_tune = read_json(METRICS / "fine_tune.json")
-    fine_tuned_figures = fine_tune["fine_tuned_validation"]
+    fine_tuned_figures = read_json(METRICS / "fine_tune.json")["fine_tuned_validation"]
     model = chosen(parameters.export.model, head_figures, fine_tuned_figures)
     head = heads.read(HEAD)
     described = read_json(BACKBONE / "backbone.json")
@@ -122,7 +121,7 @@ def main() -> None:
         backbone = graft.frozen_backbone(BACKBONE, size)
         upper = upper_network(backbone, head, model)
         description = {"labels": names, "image_size": size, "resize": described["resize"]}
-        description |= {"squares": parameters.export.squares, "mirror": fine_tune["flip"] in ("horizontal", "both")}
+        description["squares"] = parameters.export.squares
         with hidden():
             figures = calibrate(backbone, upper, description)
         candidates.append(Candidate(backbone, upper, description, figures))

@@ -69,13 +69,3 @@ def test_the_exported_size_is_the_one_whose_very_file_does_best_on_the_validatio
     best = min(told, key=lambda size: told[size]["exported_validation"]["loss"])
     chosen, _ = exported_with(clone, export__scale="auto")
     assert chosen == told[best]
-
-
-@pytest.mark.parametrize(
-    ("flip", "mirror"), [("horizontal", True), ("none", False), ("vertical", False), ("both", True)]
-)
-def test_images_are_judged_in_the_mirror_where_training_mirrors_them(clone, flip, mirror):
-    path = clone.path / "metrics/fine_tune.json"
-    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"flip": flip}), encoding="utf-8")
-    exported_with(clone, export__scale=1)
-    assert json.loads((clone.path / "models/labels.json").read_text(encoding="utf-8"))["mirror"] is mirror

@@ -215,20 +215,6 @@ def test_squares_are_evenly_spread_along_the_longer_side(width, count, expected)
     assert columns_of(one.transpose(Image.Transpose.TRANSPOSE) for one in upright) == found
 
 
-@pytest.mark.parametrize(
-    ("width", "count", "expected"),
-    [
-        (8, 1, [[2, 3, 4, 5]]),
-        (8, 2, [[1, 2, 3, 4], [6, 5, 4, 3]]),
-        (6, 3, [[0, 1, 2, 3], [4, 3, 2, 1], [2, 3, 4, 5]]),
-        (4, 2, [[0, 1, 2, 3]]),
-    ],
-)
-def test_every_other_square_can_be_mirrored(width, count, expected):
-    stripes = np.tile(np.arange(width, dtype=np.uint8)[np.newaxis, :, np.newaxis], (4, 1, 3))
-    assert columns_of(images.squares(Image.fromarray(stripes), 4, "crop", count, mirror=True)) == expected
-
-
 @pytest.mark.parametrize("resize", ["squash", "pad", "crop_or_pad"])
 def test_there_is_one_square_where_it_is_not_the_middle_of_more(resize):
     (found,) = images.squares(Image.fromarray(STRIPES), 2, resize, 2)

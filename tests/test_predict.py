@@ -156,7 +156,7 @@ def test_the_pixels_are_those_of_the_one_loader(run_predict, image_folder, monke
     load = images.load_squares
     monkeypatch.setattr(images, "load_squares", lambda *arguments: asked.append(arguments) or load(*arguments))
     run_predict(image_folder / "red/000.jpg")
-    assert asked == [(image_folder / "red/000.jpg", 16, "squash", 1, False)]
+    assert asked == [(image_folder / "red/000.jpg", 16, "squash", 1)]
 
 
 def test_what_is_cut_off_a_photograph_counts_with_two_squares(model, project):
@@ -175,17 +175,6 @@ def test_what_is_cut_off_a_photograph_counts_with_two_squares(model, project):
     np.testing.assert_allclose(found[2].probabilities(Path("halves.png")), np.mean(expected, axis=0), atol=1e-6)
     middle = network(np.ascontiguousarray(pixels[:, 8:24]))[-1]
     np.testing.assert_array_equal(found[1].probabilities(Path("halves.png")), middle)
-
-
-def test_the_second_square_is_looked_at_in_the_mirror_where_the_description_says_so(model, project, draw_picture):
-    picture = draw_picture((200, 50, 40), 0, 32).crop((0, 0, 32, 16))
-    picture.save("long.png")
-    described = {"labels": LABELS, "image_size": 16, "resize": "crop", "squares": 2, "mirror": True}
-    write_json("models/labels.json", described)
-    network, pixels = Network(Path("models/classifier.tflite")), np.asarray(picture)
-    expected = [network(np.ascontiguousarray(one))[-1] for one in (pixels[:, 4:20], pixels[:, 27:11:-1])]
-    found = Classifier(Path("models/classifier.tflite"), Path("models/labels.json")).of_squares(Path("long.png"))
-    np.testing.assert_array_equal(found, expected)
 
 
 def test_names_in_any_script_and_in_none_are_printed(model, image_folder, run_python, project):

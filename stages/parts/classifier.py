@@ -21,8 +21,8 @@ class Classifier:
     """
 
     def __init__(self, network: Path, description: Path):
-        # Earlier exports look at one square, or mirror none, and do not say so.
-        self._description = {"squares": 1, "mirror": False} | read_json(description)
+        # Earlier exports look at one square and do not say so.
+        self._description = {"squares": 1} | read_json(description)
         self._network = Network(network)
         self.labels: list[str] = self._description["labels"]
         called = self._description.get("display_names", {})
@@ -36,8 +36,8 @@ class Classifier:
         UnreadableImageError
             If the file is no readable image.
         """
-        settings = (self._description[key] for key in ("image_size", "resize", "squares", "mirror"))
-        return np.stack([self._network(square)[-1] for square in images.load_squares(path, *settings)])
+        squares = images.load_squares(path, *(self._description[key] for key in ("image_size", "resize", "squares")))
+        return np.stack([self._network(square)[-1] for square in squares])
 
     def probabilities(self, path: Path) -> np.ndarray:
         """Return the probability of each class, float32 array (classes,) that sums to 1: the mean over all squares.

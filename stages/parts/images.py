@@ -132,11 +132,11 @@ def band(image: Image.Image, size: int) -> Image.Image:
     return ImageOps.fit(image, (width, height), FILTER)
 
 
-def squares(image: Image.Image, size: int, resize: str, count: int, mirror: bool = False) -> list[Image.Image]:
+def squares(image: Image.Image, size: int, resize: str, count: int) -> list[Image.Image]:
     """Return `count` squares of `size` pixels, evenly spread along what `band` shows; one where `square` shows it all.
 
     Each is the middle one of its share of the places that a square can have: one alone is `square`, two lie a quarter
-    of what is beside the middle one from either end. With `mirror` every other one, from the second on, is mirrored.
+    of what is beside the middle one from either end.
     """
     length = max(image.size) / min(image.size)
     if count == 1 or resize != "crop" or length == 1:
@@ -144,8 +144,7 @@ def squares(image: Image.Image, size: int, resize: str, count: int, mirror: bool
     # The share of what is beside a square that the band shows: all, but of a picture longer than the band.
     reach = (min(length, LONGEST) - 1) / (length - 1)
     places = (0.5 + reach * ((place + 0.5) / count - 0.5) for place in range(count))
-    found = [ImageOps.fit(image, (size, size), FILTER, centering=(place, place)) for place in places]
-    return [ImageOps.mirror(one) if mirror and number % 2 else one for number, one in enumerate(found)]
+    return [ImageOps.fit(image, (size, size), FILTER, centering=(place, place)) for place in places]
 
 
 def read(path: Path, size: int, resize: str) -> Image.Image:
@@ -175,7 +174,7 @@ def load(path: Path, size: int, resize: str) -> np.ndarray:
     return np.asarray(square(read(path, size, resize), size, resize))
 
 
-def load_squares(path: Path, size: int, resize: str, count: int, mirror: bool = False) -> list[np.ndarray]:
+def load_squares(path: Path, size: int, resize: str, count: int) -> list[np.ndarray]:
     """Load the `squares` of an image file, each uint8 array (size, size, 3), RGB.
 
     Raises
@@ -183,4 +182,4 @@ def load_squares(path: Path, size: int, resize: str, count: int, mirror: bool = 
     UnreadableImageError
         If the file is missing or no readable image.
     """
-    return [np.asarray(one) for one in squares(read(path, size, resize), size, resize, count, mirror)]
+    return [np.asarray(one) for one in squares(read(path, size, resize), size, resize, count)]
