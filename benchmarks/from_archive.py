@@ -163,7 +163,7 @@ def rows_of(state: State, variants: Sequence[str], epochs: int) -> list[Row]:
                         max(state.whole_peak(side), *(pair[side]["peak_mib"] for pair in pairs)),
                     ],
                     at_least=reached(log, state.target) is None,
-                    note=f"Graft {state.target:.4f} of {pairs[0]['graft']['images']} test images; the script, whole "
+                    note=f"Graft {state.target:.4f} of {pairs[0]['graft']['images']} test images; the script, run "
                     f"once: {said(log, state.target)}; in each pair {epochs} of {EPOCHS} epochs a step were run",
                 )
             )
