@@ -106,7 +106,10 @@ def test_frozen_layers_and_statistics_stay_and_all_else_moves():
 def test_the_learning_rate_in_the_history_is_the_one_used():
     constant = train(network(), examples(), None, settings(schedule="constant"))
     assert [row["learning_rate"] for row in constant] == pytest.approx([0.01] * 3)
-    # 50 examples in batches of 8 are 7 steps; the first 7 of 28 warm up.
+    # 50 examples in batches of 8 are 7 steps; the first 7 of 28 warm up, and the first 14.
+    risen = train(network(), examples(), None, settings(epochs=4, schedule="constant", warmup=0.5))
+    rising = 0.01 * (1 / 14 + 13 / 14 * np.array([6 / 14, 13 / 14]))
+    assert [row["learning_rate"] for row in risen] == pytest.approx([*rising, 0.01, 0.01])
     cosine = train(network(), examples(), None, settings(epochs=4, warmup=0.25))
     used = [row["learning_rate"] for row in cosine]
     assert used[0] == pytest.approx(0.01 * (1 / 7 + 6 / 7 * 6 / 7))
@@ -191,16 +194,20 @@ def test_without_validation_or_a_monitor_the_last_epoch_is_kept():
     assert digest(unjudged) == digest(judged) != digest(network())
 
 
-def test_the_average_lags_behind_the_weights():
-    start, plain, averaged = network(), network(), network()
-    train(plain, examples(), None, settings(schedule="constant"))
-    train(averaged, examples(), None, settings(schedule="constant", average=0.99))
-
-    def way(model):
-        ends = zip(model.trainable_weights, start.trainable_weights, strict=True)
+@pytest.mark.parametrize("epochs", [3, 12])
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.9])
+def test_the_average_lags_behind_the_weights_by_its_share_however_many_steps_there_are(epochs, share):
+    def way(average):
+        """Return how far the weights have gone in small steps downhill: straight ahead, and at one speed."""
+        model = network()
+        descent = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 1e-4, "schedule": "constant"}
+        train(model, examples(), None, settings(epochs=epochs, average=average, **descent))
+        ends = zip(model.trainable_weights, network().trainable_weights, strict=True)
         return sum(float(np.abs(np.subtract(end, begin)).sum()) for end, begin in ends)
 
-    assert 0 < way(averaged) < way(plain)
+    # The mean age, as a share of all steps, of what fades as exp(-age / share) and is 1 old at most.
+    age = share * (1 - np.exp(-1 / share))
+    assert way(share) / way(0.0) == pytest.approx(1 - age, abs=0.04)
 
 
 def test_weight_decay_shrinks_kernels_and_spares_biases():

@@ -12,7 +12,7 @@ from stages.parts import params
 from stages.parts.errors import GraftError
 from stages.parts.heads import POOLINGS as ARRAY_POOLINGS
 from stages.parts.heads import Dense, Head
-from stages.parts.optimizers import OPTIMIZERS
+from stages.parts.optimizers import OPTIMIZERS, averaging
 from stages.parts.pooling import POOLINGS
 from stages.parts.schedules import SCHEDULES, plateau
 
@@ -203,8 +203,8 @@ def fit(
 
 
 def _optimizer(settings: params.Head, steps: int) -> keras.Optimizer:
-    averaged = {"use_ema": True, "ema_momentum": settings.average} if settings.average else {}
     rate = SCHEDULES[settings.schedule](settings.lr, steps, settings.warmup)
+    averaged = averaging(settings.average, steps)
     return OPTIMIZERS[settings.optimizer](momentum=settings.momentum, learning_rate=rate, **averaged)
 
 

@@ -1,5 +1,6 @@
 """The optimisers that params.yaml can name: Keras's own."""
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -28,3 +29,16 @@ OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
     "rmsprop": _rmsprop,
     "sgd": _sgd,
 }
+
+
+def averaging(share: float, steps: int) -> dict[str, object]:
+    """Return the options by which any of `OPTIMIZERS` keeps a moving average of the weights.
+
+    Parameters
+    ----------
+    share : over how many of all steps it looks back, from 0, for no average, and below 1. The average forgets so fast
+        that what is so many steps old counts 1/e of what is new: whatever the number of steps, the weights that
+        training started from have the same say in the end.
+    steps : that are taken in all, from 1.
+    """
+    return {"use_ema": True, "ema_momentum": math.exp(-1 / (share * steps))} if share else {}

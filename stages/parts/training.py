@@ -20,7 +20,7 @@ import tensorflow as tf
 from stages.parts.errors import GraftError
 from stages.parts.fast_gradients import with_fast_gradients
 from stages.parts.flat_network import FlatNetwork
-from stages.parts.optimizers import OPTIMIZERS
+from stages.parts.optimizers import OPTIMIZERS, averaging
 from stages.parts.schedules import SCHEDULES, plateau
 
 Item = TypeVar("Item")
@@ -55,7 +55,7 @@ class Settings:
     optimizer : a key of `OPTIMIZERS`.
     momentum : of sgd and rmsprop, from 0 and below 1.
     schedule : a key of `SCHEDULES`.
-    warmup : of ``cosine``: share of all steps, from 0 and below 1.
+    warmup : of ``cosine`` and ``constant``: share of all steps, from 0 and below 1.
     plateau_patience : of ``plateau``: epochs without a lower validation loss.
     weight_decay : decoupled, as in AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), on kernels only; from 0.
     label_smoothing : share of each label spread over all classes, from 0 and below 1 (arXiv 1512.00567).
@@ -63,7 +63,8 @@ class Settings:
     mixup : alpha of the Beta(alpha, alpha) that each step draws the weights of its pairs of examples from: maps and
         labels are mixed (Zhang et al. 2018, arXiv 1710.09412; of maps inside a network, Verma et al. 2019,
         arXiv 1806.05236); from 0, for none.
-    average : momentum of the moving average of the weights that is validated and returned, below 1; 0 for none.
+    average : share of all steps over which the moving average of the weights looks back that is validated and returned
+        (after Izmailov et al. 2018, arXiv 1803.05407), below 1; 0 for none.
     monitor : ``val_loss`` or ``val_accuracy``, by which the best epoch is chosen, whose weights are returned; None
         returns the last epoch's.
     patience : epochs without a better `monitor` after which training stops, from 1; None never stops early.
@@ -77,7 +78,7 @@ class Settings:
     optimizer: str = "adamw"
     momentum: float = 0.9
     schedule: str = "cosine"
-    warmup: float = 0.1
+    warmup: float = 0.0
     plateau_patience: int = 3
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
@@ -190,12 +191,11 @@ def blended(start: Sequence[np.ndarray], end: Sequence[np.ndarray], share: float
 
 
 def _optimizer(model: FlatNetwork, settings: Settings, steps: int) -> keras.Optimizer:
-    averaged = {"use_ema": True, "ema_momentum": settings.average} if settings.average else {}
     optimizer = OPTIMIZERS[settings.optimizer](
         momentum=settings.momentum,
         learning_rate=SCHEDULES[settings.schedule](settings.learning_rate, steps, settings.warmup),
         weight_decay=settings.weight_decay,
-        **averaged,
+        **averaging(settings.average, steps),
     )
     # Decay is for kernels: He et al. 2018, arXiv 1812.01187, section 3.1.
     optimizer.exclude_from_weight_decay(var_list=[model.vectors])
