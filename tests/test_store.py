@@ -375,6 +375,28 @@ def test_two_processes_that_meet_damage_at_once_report_it_once(tmp_path):
         shutil.rmtree(tmp_path / NETWORK)
 
 
+def test_the_size_is_told_while_other_processes_make_and_remove_files(tmp_path):
+    size = filled(tmp_path).stat().st_size
+    other = python(
+        """
+        import shutil
+        print("started", flush=True)
+        while True:
+            folder = Path(sys.argv[1], ".new-1")
+            folder.mkdir()
+            (folder / "records.sqlite").touch()
+            shutil.rmtree(folder)
+        """,
+        tmp_path,
+    )
+    with other, Store(tmp_path) as store:
+        try:
+            assert other.stdout.readline() == "started\n"
+            assert all(store.size() >= size for _ in range(3000))
+        finally:
+            other.kill()
+
+
 # Full disks and closed folders --------------------------------------------------------------------
 
 FILLER = """

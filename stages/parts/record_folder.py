@@ -80,11 +80,13 @@ class RecordFolder:
     def size(self) -> int:
         """Return the bytes of all files, SQLite's logs included."""
         total = 0
-        for path in self.folder.rglob("*"):
-            try:
-                total += path.lstat().st_size
-            except FileNotFoundError:
-                continue  # removed by another process since it was listed
+        # Not by rglob: before Python 3.13 it raises where another process removes a folder since it was listed.
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                try:
+                    total += os.lstat(os.path.join(folder, name)).st_size
+                except FileNotFoundError:
+                    continue  # removed by another process since it was listed
         return total
 
     def remove(self, namespace: str) -> None:
