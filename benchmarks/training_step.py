@@ -1,7 +1,8 @@
 """What makes a training step fast, against the same by Keras's layers: `python -m benchmarks.training_step`.
 
-A convolution with its gradients, on a batch of 32 maps in the sizes of EfficientNetLite0's top at 224 and 64 pixels,
-and a step of AdamW on the weights of that top. Both forms take turns in one process with oneDNN on; printed is the
+A convolution with its gradients, on a batch of 32 maps in the sizes of EfficientNetLite0's top at 224 and 64 pixels;
+whole tops in bfloat16 against the same in float32, where the processor multiplies bfloat16; and a step of AdamW on the
+weights of a top. Both forms take turns in one process with oneDNN on; printed is the
 median of the ratios, and the least and the largest. It is the evidence for remarks in `stages/parts`, and no claim of
 benchmarks/RESULTS.md.
 """
@@ -17,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stages.parts import backbones, trunk
+from stages.parts import backbones, precision, trunk
 from stages.parts.fast_gradients import with_fast_gradients
 from stages.parts.flat_network import FlatNetwork
 from stages.parts.folding import fold_batch_norms
@@ -60,6 +61,11 @@ def one_layer(size: int, channels: int, layer: keras.Layer) -> keras.Model:
     return keras.Model(maps, layer(maps))
 
 
+def top_of(name: str, size: int) -> keras.Model:
+    """Return what is trained of a backbone for images of that size."""
+    return fold_batch_norms(trunk.cut(backbones.build(name, size, "none"), 0.6).top)
+
+
 def update(model: keras.Model, compiled: bool) -> Callable[[], object]:
     """Return a function that takes a step of AdamW with gradients of 0.1."""
     variables = model.trainable_variables
@@ -85,8 +91,12 @@ def main() -> None:
         compare(f"1x1, {size} x {size} x {channels}", gradients(model), gradients(with_fast_gradients(model)))
         model = one_layer(size, channels, layers.Conv2D(672, 1))
         compare(f"1x1 and bias, {size} x {size} x {channels}", gradients(model), gradients(with_fast_gradients(model)))
-    top = trunk.cut(backbones.build("EfficientNetLite0", 64, "none"), 0.6).top
-    model = fold_batch_norms(top)
+    if precision.settled("auto") == precision.BFLOAT16:
+        for name, size in (("MobileNetV2", 224), ("EfficientNetLite2", 260)):
+            model = top_of(name, size)
+            both = [gradients(with_fast_gradients(model, one)) for one in (precision.FLOAT32, precision.BFLOAT16)]
+            compare(f"bfloat16, {name} at {size}", *both)
+    model = top_of("EfficientNetLite0", 64)
     compare(f"AdamW, {len(model.trainable_variables)} weights", update(model, False), update(FlatNetwork(model), True))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from stages.parts import catalog, heads, params, scores, tensorboard
+from stages.parts import catalog, heads, params, precision, scores, tensorboard
 from stages.parts.engine import Activations, Pixels, Request
 from stages.parts.errors import run
 from stages.parts.files import read_json, read_rows, replacing, write_json, write_rows
@@ -68,6 +68,7 @@ def settings_of(parameters: params.Parameters) -> training.Settings:
         mixup=parameters.fine_tune.mixup,
         average=parameters.fine_tune.average,
         seed=parameters.seed,
+        precision=precision.settled(parameters.fine_tune.precision),
         log_folder=tensorboard.log_folder("fine_tune") if parameters.fine_tune.tensorboard else None,
     )
 
@@ -136,7 +137,8 @@ def main() -> None:
     with replacing(FINE_TUNED) as path:
         model.save_weights(path)
     write_rows(HISTORY, HISTORY_COLUMNS, history)
-    write_json(METRICS, {"fine_tuned_validation": figures, "share": share, "flip": augmentation["flip"]})
+    used = {"flip": augmentation["flip"], "precision": precision.settled(parameters.fine_tune.precision)}
+    write_json(METRICS, {"fine_tuned_validation": figures, "share": share} | used)
     way = f"{share:.0%} of the way from the head" if share else "the head's weights"
     print(f"fine-tuned for {len(history)} epochs, {way}: {figures['accuracy']:.4f} of the validation images")
 

@@ -48,6 +48,20 @@ def test_depthwise_convolutions_of_either_padding_are_those_of_keras(padding, st
         np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-4)
 
 
+def test_products_in_bfloat16_are_near_and_weights_and_outputs_stay_float32():
+    model = network(8, 8, 3)
+    maps = tf.constant(np.random.default_rng(1).normal(size=(3, 8, 8, 6)).astype(np.float32))
+    twin = with_fast_gradients(model, "bfloat16")
+    expected, found = outputs_and_gradients(model, maps), outputs_and_gradients(twin, maps)
+    for value, reference in zip(found, expected, strict=True):
+        assert value.dtype == tf.float32
+        # bfloat16 has eight significant bits; the slope of this loss, a cosine, tells ten times the difference.
+        assert 1e-5 < np.linalg.norm(value - reference) / np.linalg.norm(reference) < 0.1
+    for weight, same in zip(twin.weights, model.weights, strict=True):
+        assert weight.dtype == "float32"
+        np.testing.assert_array_equal(weight, same)
+
+
 def test_the_copy_has_layers_of_its_own_kinds():
     twin = with_fast_gradients(network(4, 4, 3))
     assert type(twin.get_layer("pointwise")) is not keras.layers.Conv2D

@@ -167,6 +167,10 @@ def test_a_missing_key_is_named(project, key, name):
         ({"augment__randaugment": 2}, "augment.randaugment is 2: its keys are needed, count, magnitude"),
         ({"display_names": "names.json"}, "display_names is 'names.json': Input should be a valid dictionary"),
         ({"display_names": {"daisy": ""}}, "display_names is '': String should have at least 1 character"),
+        (
+            {"fine_tune__precision": "half"},
+            "fine_tune.precision is 'half': Input should be 'auto', 'float32' or 'bfloat16'",
+        ),
         ({"fine_tune__warmup": 1.0}, "fine_tune.warmup is 1.0: Input should be less than 1"),
         ({"fine_tune__batch_size": 0}, "fine_tune.batch_size is 0: Input should be greater than or equal to 1"),
         (

@@ -311,6 +311,17 @@ def test_two_processes_train_the_same_weights_to_the_last_bit():
     assert first == second
 
 
+def test_training_in_bfloat16_learns_the_same_and_repeats_to_the_last_bit():
+    digests, losses = [], []
+    for precision in ("float32", "bfloat16", "bfloat16"):
+        model = network()
+        history = train(model, examples(), examples(seed=1), settings(epochs=20, precision=precision))
+        digests.append(digest(model))
+        losses.append(history[-1]["val_loss"])
+    assert digests[0] != digests[1] == digests[2]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
 def test_another_seed_gives_another_order_and_other_weights():
     digests = set()
     for seed in (0, 1):

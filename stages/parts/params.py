@@ -173,6 +173,7 @@ class FineTune(Section):
     mixup: NotNegative
     average: Share
     share: Annotated[float, Field(gt=0, le=1)] | Auto
+    precision: Literal["auto", "float32", "bfloat16"]
     tensorboard: bool
 
     @model_validator(mode="after")

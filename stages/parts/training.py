@@ -21,6 +21,7 @@ from stages.parts.errors import GraftError
 from stages.parts.fast_gradients import with_fast_gradients
 from stages.parts.flat_network import FlatNetwork
 from stages.parts.optimizers import OPTIMIZERS, averaging
+from stages.parts.precision import FLOAT32
 from stages.parts.schedules import SCHEDULES, plateau
 
 Item = TypeVar("Item")
@@ -69,6 +70,8 @@ class Settings:
         returns the last epoch's.
     patience : epochs without a better `monitor` after which training stops, from 1; None never stops early.
     seed : of the examples' order, of dropout and of mixup.
+    precision : ``float32`` or ``bfloat16``, of the products in 1x1 convolutions: with the latter, a step on a
+        processor that multiplies it takes three quarters of the time (`fast_gradients`). Weights stay float32.
     log_folder : where TensorBoard's log goes; None writes none. It needs the package tensorboard.
     """
 
@@ -88,6 +91,7 @@ class Settings:
     monitor: str | None = None
     patience: int | None = None
     seed: int = 0
+    precision: str = FLOAT32
     log_folder: Path | None = None
 
 
@@ -134,7 +138,7 @@ def train(
     """
     if not settings.epochs:
         return []
-    twin = with_fast_gradients(model)
+    twin = with_fast_gradients(model, settings.precision)
     flat = FlatNetwork(twin)
     steps = math.ceil(len(examples.labels) / settings.batch_size)
     flat.compile(optimizer=_optimizer(flat, settings, steps * settings.epochs))
