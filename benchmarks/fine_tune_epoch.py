@@ -2,8 +2,9 @@
 
 Keras: the whole network in `fit`, its first 100 layers frozen, decoded images cached in RAM as uint8, flips, rotations
 and zooms by Keras's layers, AUTOTUNE and prefetch. Graft: `training.train` on the same images' cached maps, read from a
-warm store. Both use batches of 32 and the same optimiser. The sides are processes of their own that take turns, epoch
-by epoch, in an order that alternates; each side's first epoch (tracing, filling of caches) is not counted.
+warm store, in bfloat16 where the default is. Both use batches of 32 and the same optimiser. The sides are processes of
+their own that take turns, epoch by epoch, in an order that alternates; each side's first epoch (tracing, filling of
+caches) is not counted.
 """
 
 import argparse
@@ -85,7 +86,7 @@ def fill_store(folder: Path, weights: str | None) -> None:
 
 def graft_side(folder: Path, weights: str | None, epochs: int) -> None:
     """Fine-tune from the cut, on maps from the store."""
-    from stages.parts import backbones, graft, heads, training, trunk
+    from stages.parts import backbones, graft, heads, precision, training, trunk
     from stages.parts.store import Store
 
     cut = trunk.cut(backbones.build("MobileNetV2", SIZE, weights or "none"), FROM_LAYER)
@@ -93,7 +94,9 @@ def graft_side(folder: Path, weights: str | None, epochs: int) -> None:
     model = graft.trainable(graft.Backbone("MobileNetV2", cut, "avg"), head)
     requests = _requests(folder)
     labels = np.arange(len(requests)) % CLASSES
-    settings = training.Settings(learning_rate=LEARNING_RATE, epochs=epochs, batch_size=BATCH_SIZE)
+    settings = training.Settings(
+        learning_rate=LEARNING_RATE, epochs=epochs, batch_size=BATCH_SIZE, precision=precision.settled("auto")
+    )
     turns = Turns()
     with Store(folder / "store") as store:
         activations = _activations(folder, store)
