@@ -1,4 +1,4 @@
-"""Stage export: what the classes are to be called, and at which size the network is exported."""
+"""Stage export: which model, what the classes are to be called, and at which size the network is exported."""
 
 import json
 import sys
@@ -13,6 +13,24 @@ from stages.parts.classifier import Classifier
 from stages.parts.files import read_rows
 
 LABELS = ["daisy", "roses", "tulips"]
+
+
+@pytest.mark.parametrize(
+    ("head", "fine_tuned", "expected"),
+    [
+        ({"accuracy": 0.95, "loss": 0.20}, {"accuracy": 0.94, "loss": 0.15}, "fine_tuned"),
+        ({"accuracy": 0.94, "loss": 0.15}, {"accuracy": 0.95, "loss": 0.20}, "head"),
+        # Nothing was fine-tuned.
+        ({"accuracy": 0.95, "loss": 0.20}, {"accuracy": 0.95, "loss": 0.20}, "head"),
+    ],
+)
+def test_the_model_with_the_lower_loss_on_the_validation_part_is_exported(head, fine_tuned, expected):
+    assert export.chosen("best_on_validation", head, fine_tuned) == expected
+
+
+@pytest.mark.parametrize("setting", ["head", "fine_tuned"])
+def test_a_model_that_is_asked_for_is_exported_whatever_its_loss(setting):
+    assert export.chosen(setting, {"accuracy": 0.9, "loss": 0.2}, {"accuracy": 0.9, "loss": 0.2}) == setting
 
 
 @pytest.mark.parametrize("setting", [None, {}])

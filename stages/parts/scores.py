@@ -64,7 +64,7 @@ def default_k(classes: int) -> int:
 
 
 def choice(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return the two figures that models are chosen by: accuracy, and the loss that decides between equals.
+    """Return a model's figures on the validation part: accuracy, and the loss, by which models are chosen.
 
     Parameters
     ----------
