@@ -44,8 +44,9 @@ class Candidate(NamedTuple):
 def chosen(setting: str, head: dict[str, float], fine_tuned: dict[str, float]) -> str:
     """Return which model to export, fine_tuned or head: `setting`, or by it what does better on the validation part.
 
-    The lower loss decides, as for `share` and `scale`: on a few dozen images it says more than how many were right. On
-    equal figures the head alone stays.
+    The lower loss decides, as for `share` and `scale`: on a few dozen images it says more than how many were right. Both
+    are judged by one square of the size of training; only the one chosen is built for other sizes. On equal figures the
+    head alone stays.
 
     Parameters
     ----------
@@ -140,12 +141,12 @@ def main() -> None:
         },
     )
     print(
-        f"{model} exported; on validation the head alone has {head_figures['accuracy']:.4f}, "
+        f"{model} exported; on validation, by one square, the head alone has {head_figures['accuracy']:.4f}, "
         f"loss {head_figures['loss']:.4f}, fine-tuned {fine_tuned_figures['accuracy']:.4f}, "
         f"loss {fine_tuned_figures['loss']:.4f}"
     )
     losses = (f"{each.figures['loss']:.4f} at {each.description['image_size']}" for each in candidates)
-    print(f"exported for {best.description['image_size']} pixels a side; loss on validation {', '.join(losses)}")
+    print(f"exported for {best.description['image_size']} pixels a side; its loss on validation {', '.join(losses)}")
 
 
 if __name__ == "__main__":
