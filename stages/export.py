@@ -44,9 +44,9 @@ class Candidate(NamedTuple):
 def chosen(setting: str, head: dict[str, float], fine_tuned: dict[str, float]) -> str:
     """Return which model to export, fine_tuned or head: `setting`, or by it what does better on the validation part.
 
-    The lower loss decides, as for `share` and `scale`: on a few dozen images it says more than how many were right. Both
-    are judged by one square of the size of training; only the one chosen is built for other sizes. On equal figures the
-    head alone stays.
+    The lower loss decides, as for `share` and `scale`: on a few dozen images it says more than how many were right.
+    Both are judged by one square of the size of training; only the one chosen is built for other sizes. On equal
+    figures the head alone stays.
 
     Parameters
     ----------
