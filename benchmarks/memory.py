@@ -44,7 +44,6 @@ def rows_of(took: dict[int, dict[str, sides.Run]]) -> list[Row]:
             kind="mib",
             wanted=WANTED_MIB,
             measured=[runs[stage].peak_mib],
-            seconds=[runs[stage].seconds],
             note=f"{runs[stage].private_mib:.0f} MiB without mapped files",
         )
         for stage in STAGES
