@@ -1,7 +1,7 @@
 """Stage export: the classifier as one file, from an image's pixels to probabilities, and the names of its classes."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -33,29 +33,21 @@ SCALES = (1, 8 / 7)
 
 
 class Candidate(NamedTuple):
-    """What could be exported: a network, labels.json, and the figures of both on the validation part."""
+    """What could be exported: a model, its network, labels.json, and the figures of the file on the validation part."""
 
+    model: str
     backbone: graft.Backbone
     upper: keras.Model
     description: dict[str, object]
     figures: dict[str, float]
 
+    def __str__(self) -> str:
+        return f"{self.model} at {self.description['image_size']} pixels"
 
-def chosen(setting: str, head: dict[str, float], fine_tuned: dict[str, float]) -> str:
-    """Return which model to export, fine_tuned or head: `setting`, or by it what does better on the validation part.
 
-    The lower loss decides, as for `share` and `scale`: on a few dozen images it says more than how many were right.
-    Both are judged by one square of the size of training; only the one chosen is built for other sizes. On equal
-    figures the head alone stays.
-
-    Parameters
-    ----------
-    setting : best_on_validation, fine_tuned or head.
-    head, fine_tuned : their figures on the validation part, with the loss of calibrated probabilities.
-    """
-    if setting != "best_on_validation":
-        return setting
-    return "fine_tuned" if fine_tuned["loss"] < head["loss"] else "head"
+def models(setting: str) -> Sequence[str]:
+    """Return the models of which one is exported, by `export.model`; of equal ones the first stays, the head."""
+    return ("head", "fine_tuned") if setting == "best_on_validation" else (setting,)
 
 
 def display_names(setting: Mapping[str, str] | None, labels: list[str]) -> dict[str, str]:
@@ -108,45 +100,44 @@ def scales(parameters: params.Parameters) -> Sequence[float]:
     return SCALES if parameters.can_be_enlarged else [1]
 
 
-def main() -> None:
-    parameters = params.load()
-    head_figures = read_json(METRICS / "head.json")["head_validation"]
-    fine_tuned_figures = read_json(METRICS / "fine_tune.json")["fine_tuned_validation"]
-    model = chosen(parameters.export.model, head_figures, fine_tuned_figures)
+def candidates(parameters: params.Parameters) -> Iterator[Candidate]:
+    """Yield each model at each scale that the parameters allow, calibrated, just as it would be exported."""
     head = heads.read(HEAD)
     described = read_json(BACKBONE / "backbone.json")
-    names = sorted({row["label"] for row in read_rows(SPLIT)})
-    candidates = []
+    description = {
+        "labels": sorted({row["label"] for row in read_rows(SPLIT)}),
+        "resize": described["resize"],
+        "squares": parameters.export.squares,
+    }
     for scale in scales(parameters):
         size = round(scale * described["image_size"])
         backbone = graft.frozen_backbone(BACKBONE, size)
-        upper = upper_network(backbone, head, model)
-        description = {"labels": names, "image_size": size, "resize": described["resize"]}
-        description["squares"] = parameters.export.squares
-        with hidden():
-            figures = calibrate(backbone, upper, description)
-        candidates.append(Candidate(backbone, upper, description, figures))
-    best = min(candidates, key=lambda candidate: candidate.figures["loss"])
-    called = display_names(parameters.display_names, names)
+        for model in models(parameters.export.model):
+            upper = upper_network(backbone, head, model)
+            figures = calibrate(backbone, upper, description | {"image_size": size})
+            yield Candidate(model, backbone, upper, description | {"image_size": size}, figures)
+
+
+def main() -> None:
+    parameters = params.load()
+    with hidden():
+        judged = list(candidates(parameters))
+    best = min(judged, key=lambda candidate: candidate.figures["loss"])
+    called = display_names(parameters.display_names, best.description["labels"])
     with hidden(), replacing(NETWORK) as path:
         path.write_bytes(graft.classifier(best.backbone, best.upper))
     write_json(DESCRIPTION, best.description | ({"display_names": called} if called else {}))
     write_json(
         METRICS / "export.json",
         {
-            "exported": model,
+            "exported": best.model,
             "image_size": best.description["image_size"],
-            "cut": described["cut"]["after"],
+            "cut": read_json(BACKBONE / "backbone.json")["cut"]["after"],
             "exported_validation": best.figures,
         },
     )
-    print(
-        f"{model} exported; on validation, by one square, the head alone has {head_figures['accuracy']:.4f}, "
-        f"loss {head_figures['loss']:.4f}, fine-tuned {fine_tuned_figures['accuracy']:.4f}, "
-        f"loss {fine_tuned_figures['loss']:.4f}"
-    )
-    losses = (f"{each.figures['loss']:.4f} at {each.description['image_size']}" for each in candidates)
-    print(f"exported for {best.description['image_size']} pixels a side; its loss on validation {', '.join(losses)}")
+    losses = (f"{each} {each.figures['loss']:.4f}" for each in judged)
+    print(f"exported: {best}; loss on the validation part: {', '.join(losses)}")
 
 
 if __name__ == "__main__":

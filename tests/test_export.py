@@ -15,24 +15,6 @@ from stages.parts.files import read_rows
 LABELS = ["daisy", "roses", "tulips"]
 
 
-@pytest.mark.parametrize(
-    ("head", "fine_tuned", "expected"),
-    [
-        ({"accuracy": 0.95, "loss": 0.20}, {"accuracy": 0.94, "loss": 0.15}, "fine_tuned"),
-        ({"accuracy": 0.94, "loss": 0.15}, {"accuracy": 0.95, "loss": 0.20}, "head"),
-        # Nothing was fine-tuned.
-        ({"accuracy": 0.95, "loss": 0.20}, {"accuracy": 0.95, "loss": 0.20}, "head"),
-    ],
-)
-def test_the_model_with_the_lower_loss_on_the_validation_part_is_exported(head, fine_tuned, expected):
-    assert export.chosen("best_on_validation", head, fine_tuned) == expected
-
-
-@pytest.mark.parametrize("setting", ["head", "fine_tuned"])
-def test_a_model_that_is_asked_for_is_exported_whatever_its_loss(setting):
-    assert export.chosen(setting, {"accuracy": 0.9, "loss": 0.2}, {"accuracy": 0.9, "loss": 0.2}) == setting
-
-
 @pytest.mark.parametrize("setting", [None, {}])
 def test_without_a_setting_no_class_has_another_name(setting):
     assert export.display_names(setting, LABELS) == {}
@@ -77,13 +59,22 @@ def exported_with(clone, **settings):
     return told, scores.choice(shares, labels)
 
 
-def test_the_exported_size_is_the_one_whose_very_file_does_best_on_the_validation_part(clone):
+def test_of_models_and_sizes_that_is_exported_whose_very_file_has_the_lowest_loss_on_the_validation_part(clone):
     small, large = SMALL["image_size"], round(SMALL["image_size"] * 8 / 7)
-    told = {}
+    told = []
     for size, scale in ((small, 1), (large, 8 / 7)):
-        told[size], found = exported_with(clone, export__scale=scale)
-        assert told[size]["image_size"] == size
-        assert told[size]["exported_validation"] == pytest.approx(found, rel=1e-4)
-    best = min(told, key=lambda size: told[size]["exported_validation"]["loss"])
-    chosen, _ = exported_with(clone, export__scale="auto")
-    assert chosen == told[best]
+        for model in ("head", "fine_tuned"):
+            each, found = exported_with(clone, export__scale=scale, export__model=model)
+            assert (each["exported"], each["image_size"]) == (model, size)
+            assert each["exported_validation"] == pytest.approx(found, rel=1e-4)
+            told.append(each)
+    assert len({each["exported_validation"]["loss"] for each in told}) == len(told)
+    chosen, _ = exported_with(clone, export__scale="auto", export__model="best_on_validation")
+    assert chosen == min(told, key=lambda each: each["exported_validation"]["loss"])
+
+
+def test_the_head_is_exported_where_nothing_was_fine_tuned(clone):
+    clone.set(fine_tune__epochs=0, export__model="best_on_validation")
+    clone.run("dvc", "repro", "export")
+    told = json.loads((clone.path / "metrics/export.json").read_text(encoding="utf-8"))
+    assert told["exported"] == "head"
