@@ -94,6 +94,20 @@ SETS = {
             "weather": ("signs_and_symbols/weather/*",),
         },
     ),
+    "icons": Set(
+        "Debian oxygen-icon-theme 5:5.103.0-1",
+        "usr/share/icons/oxygen/base/128x128",
+        {
+            "action": ("actions/*",),
+            "application": ("apps/*",),
+            "category": ("categories/*",),
+            "device": ("devices/*",),
+            "emotion": ("emotes/*",),
+            "file type": ("mimetypes/*",),
+            "place": ("places/*",),
+            "status": ("status/*",),
+        },
+    ),
 }
 
 
