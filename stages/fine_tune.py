@@ -1,5 +1,6 @@
 """Stage fine_tune: train the top of the backbone on cached activations, starting from the head."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,9 @@ METRICS = Path("metrics/fine_tune.json")
 HISTORY = Path("metrics/history.csv")
 # How far to go from the weights that training starts from to those it ends with, where the validation part says it.
 SHARES = (0.25, 0.5, 0.75, 1.0)
+# What `fine_tune.epochs: auto` stands for: so many epochs, or more where they are fewer than so many steps.
+EPOCHS = 8
+STEPS = 300
 HISTORY_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
@@ -49,11 +53,18 @@ def learnt_from(images: Sequence[Request], epochs: int, views: int) -> list[Requ
     return list(dict.fromkeys(seen))
 
 
-def settings_of(parameters: params.Parameters) -> training.Settings:
-    """Return how to train, by params.yaml."""
+def epochs_of(setting: int | str, images: int, batch_size: int) -> int:
+    """Return how many epochs `fine_tune.epochs` means, a number or auto, with so many training images."""
+    if setting != "auto":
+        return setting
+    return max(EPOCHS, math.ceil(STEPS / math.ceil(images / batch_size)))
+
+
+def settings_of(parameters: params.Parameters, images: int) -> training.Settings:
+    """Return how to train on so many images, by params.yaml."""
     return training.Settings(
         learning_rate=parameters.lr,
-        epochs=parameters.fine_tune.epochs,
+        epochs=epochs_of(parameters.fine_tune.epochs, images, parameters.fine_tune.batch_size),
         batch_size=parameters.fine_tune.batch_size,
         optimizer=parameters.fine_tune.optimizer,
         momentum=parameters.fine_tune.momentum,
@@ -111,16 +122,17 @@ def fine_tuned(
         images[part] = [Request(RAW / row["path"], row["sha256"]) for row in of_part]
         labels[part] = np.array([names.index(row["label"]) for row in of_part])
     views = parameters.augment.views
+    settings = settings_of(parameters, len(images["train"]))
     with Store(default_folder()) as store:
         activations = activations_of(augmentation, store)
-        wanted = learnt_from(images["train"], parameters.fine_tune.epochs, views)
+        wanted = learnt_from(images["train"], settings.epochs, views)
         computed = activations.fill(wanted + images["validation"])
         print(f"{len(wanted)} views of {len(images['train'])} images, {computed} computed now")
         train = examples(activations, images["train"], labels["train"], views)
         validation = examples(activations, images["validation"], labels["validation"], 0)
-        with tqdm(total=parameters.fine_tune.epochs, desc="epochs", unit="", leave=False, disable=None) as bar:
+        with tqdm(total=settings.epochs, desc="epochs", unit="", leave=False, disable=None) as bar:
             start = model.get_weights()
-            history = training.train(model, train, validation, settings_of(parameters), lambda row: bar.update())
+            history = training.train(model, train, validation, settings, lambda row: bar.update())
         shares = SHARES if parameters.fine_tune.share == "auto" else [parameters.fine_tune.share]
         return history, *settled(model, start, shares, validation)
 

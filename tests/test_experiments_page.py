@@ -159,7 +159,7 @@ def smaller(parameters: params.Parameters) -> dict[str, object]:
         "head.epochs": 1,
         "head.views": min(parameters.head.views, 1),
         "augment.views": min(parameters.augment.views, 1),
-        "fine_tune.epochs": min(parameters.fine_tune.epochs, 1),
+        "fine_tune.epochs": int(parameters.fine_tune.epochs != 0),
     }
 
 

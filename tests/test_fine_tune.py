@@ -1,10 +1,13 @@
 """What fine-tuning looks at, and how far it goes: as far as the validation part says."""
 
+import math
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages import fine_tune
 from stages.parts import scores
@@ -34,6 +37,23 @@ def validation_right_by(kernel):
 
 
 START, END = [[4, 0], [0, 4], [0, 0]], [[0, 4], [0, 0], [4, 0]]
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(1, 300), (64, 300), (65, 150), (1220, 15), (2496, 8), (100_000, 8)])
+def test_auto_is_eight_epochs_or_with_few_images_three_hundred_steps(images, epochs):
+    assert fine_tune.epochs_of("auto", images, batch_size=64) == epochs
+
+
+@given(st.integers(1, 10_000), st.integers(1, 512))
+def test_of_few_images_auto_takes_no_more_epochs_than_the_steps_need(images, batch_size):
+    epochs, steps = fine_tune.epochs_of("auto", images, batch_size), math.ceil(images / batch_size)
+    assert epochs * steps >= 300
+    assert epochs == 8 or (epochs - 1) * steps < 300
+
+
+@pytest.mark.parametrize("epochs", [0, 3, 40])
+def test_epochs_that_are_asked_for_are_trained_however_many_images_there_are(epochs):
+    assert fine_tune.epochs_of(epochs, 10, batch_size=64) == epochs
 
 
 @pytest.mark.parametrize(("epochs", "views", "each"), [(3, 5, 3), (6, 5, 6), (7, 5, 6), (4, 0, 1)])

@@ -158,7 +158,7 @@ class FineTune(Section):
 
     from_layer: Count | Fraction | str
     to_layer: Count | Fraction | str | None
-    epochs: Count
+    epochs: Count | Auto
     batch_size: PositiveCount
     optimizer: Optimizer
     momentum: Share
