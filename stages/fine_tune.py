@@ -121,8 +121,9 @@ def fine_tuned(
         of_part = [row for row in rows if row["split"] == part]
         images[part] = [Request(RAW / row["path"], row["sha256"]) for row in of_part]
         labels[part] = np.array([names.index(row["label"]) for row in of_part])
-    views = parameters.augment.views
     settings = settings_of(parameters, len(images["train"]))
+    # No more than the epochs can show of an image, the first ones: the head has learnt from them, the store has them.
+    views = min(parameters.augment.views, settings.epochs - 1)
     with Store(default_folder()) as store:
         activations = activations_of(augmentation, store)
         wanted = learnt_from(images["train"], settings.epochs, views)
