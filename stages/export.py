@@ -94,7 +94,7 @@ def calibrate(backbone: graft.Backbone, upper: keras.Model, description: dict[st
 
 
 def scales(parameters: params.Parameters) -> Sequence[float]:
-    """Return the scales of which that with the lowest loss on the validation part is exported."""
+    """Return the scales of which one is exported, by `export.scale`."""
     if parameters.export.scale != "auto":
         return [parameters.export.scale]
     return SCALES if parameters.can_be_enlarged else [1]
@@ -104,18 +104,15 @@ def candidates(parameters: params.Parameters) -> Iterator[Candidate]:
     """Yield each model at each scale that the parameters allow, calibrated, just as it would be exported."""
     head = heads.read(HEAD)
     described = read_json(BACKBONE / "backbone.json")
-    description = {
-        "labels": sorted({row["label"] for row in read_rows(SPLIT)}),
-        "resize": described["resize"],
-        "squares": parameters.export.squares,
-    }
+    names = sorted({row["label"] for row in read_rows(SPLIT)})
     for scale in scales(parameters):
         size = round(scale * described["image_size"])
         backbone = graft.frozen_backbone(BACKBONE, size)
+        description = {"labels": names, "image_size": size, "resize": described["resize"]}
+        description["squares"] = parameters.export.squares
         for model in models(parameters.export.model):
             upper = upper_network(backbone, head, model)
-            figures = calibrate(backbone, upper, description | {"image_size": size})
-            yield Candidate(model, backbone, upper, description | {"image_size": size}, figures)
+            yield Candidate(model, backbone, upper, description, calibrate(backbone, upper, description))
 
 
 def main() -> None:
