@@ -25,7 +25,7 @@ metrics = {
     "accuracy": figures,
     "head": {"head": figures, "head_validation": figures},
     "fine_tune": {"fine_tuned_validation": figures},
-    "export": {"exported": "fine_tuned"},
+    "export": {"exported": "fine_tuned", "exported_validation": figures},
 }
 os.makedirs("metrics", exist_ok=True)
 for name in metrics:
