@@ -45,9 +45,11 @@ class Candidate(NamedTuple):
         return f"{self.model} at {self.description['image_size']} pixels"
 
 
-def models(setting: str) -> Sequence[str]:
-    """Return the models of which one is exported, by `export.model`; of equal ones the first stays, the head."""
-    return ("head", "fine_tuned") if setting == "best_on_validation" else (setting,)
+def models(parameters: params.Parameters) -> Sequence[str]:
+    """Return the models of which one is exported, by `export.model`; where nothing was fine-tuned, that is the head."""
+    if parameters.export.model != "best_on_validation":
+        return [parameters.export.model]
+    return ["head", "fine_tuned"] if parameters.fine_tune.epochs else ["head"]
 
 
 def display_names(setting: Mapping[str, str] | None, labels: list[str]) -> dict[str, str]:
@@ -110,7 +112,7 @@ def candidates(parameters: params.Parameters) -> Iterator[Candidate]:
         backbone = graft.frozen_backbone(BACKBONE, size)
         description = {"labels": names, "image_size": size, "resize": described["resize"]}
         description["squares"] = parameters.export.squares
-        for model in models(parameters.export.model):
+        for model in models(parameters):
             upper = upper_network(backbone, head, model)
             yield Candidate(model, backbone, upper, description, calibrate(backbone, upper, description))
 
