@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.parts import heads, params, scores, tensorboard, views
-from stages.parts.errors import run
+from stages.parts import heads, linear_heads, params, scores, tensorboard, views
+from stages.parts.errors import GraftError, run
 from stages.parts.files import read_rows, replacing, write_json
 from stages.parts.native_output import importing
 
@@ -57,19 +57,21 @@ def read_data(number_of_views: int) -> Data:
 
 
 def trained_linear(data: Data, settings: params.Head, seed: int) -> heads.Head:
-    """Return the head that L-BFGS finds for a map's values or for pooled features."""
+    """Return the head that scikit-learn fits to a map's values or to pooled features."""
     features, labels = data.of("train")
-    features = features.reshape(len(features), -1)
-    strength = (
-        heads.choose_strength(features, labels, data.classes, seed) if settings.C == "auto" else float(settings.C)
-    )
-    print(f"logistic regression, C {strength:g}")
-    if data.views is not None:
-        # C weighs the sum over all rows: with more rows of an image, each counts for less.
-        strength /= 1 + settings.views
-        features = np.concatenate([features, data.views.reshape(-1, features.shape[1])])
-        labels = np.concatenate([labels, labels.repeat(settings.views)])
-    return heads.fit_linear(features, labels, data.classes, strength)
+    views = None if data.views is None else data.views.reshape(*data.views.shape[:2], -1)
+    examples = linear_heads.Examples(features.reshape(len(features), -1), labels, data.classes, views)
+    strength = linear_heads.choose_strength(examples, seed) if settings.C == "auto" else float(settings.C)
+    mixture = linear_heads.Mixture(strength)
+    if obstacle := linear_heads.no_discriminant(examples):
+        if settings.discriminant not in (0, "auto"):
+            raise GraftError(f"head.discriminant: {settings.discriminant:g}, but {obstacle}; 0 does without")
+    elif settings.discriminant != 0:
+        shares = linear_heads.SHARES if settings.discriminant == "auto" else [settings.discriminant]
+        mixture = linear_heads.choose_mixture(examples, strength, shares, seed)
+    beside = f", and {mixture.share:.0%} linear discriminant analysis" if mixture.share else ""
+    print(f"logistic regression, C {strength:g}{beside}")
+    return linear_heads.fit(examples, mixture)
 
 
 def trained_layers(data: Data, settings: params.Head, seed: int) -> heads.Head:

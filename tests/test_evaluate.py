@@ -10,6 +10,7 @@ from PIL import Image
 
 from stages import evaluate, train_head
 from stages.parts import heads, scores
+from stages.parts.errors import GraftError
 from stages.parts.files import read_rows, sha256_of, write_json, write_rows
 from stages.parts.folders import COLUMNS
 
@@ -197,10 +198,34 @@ def test_of_the_validation_part_the_head_takes_its_temperature_alone(features, d
     np.testing.assert_allclose(second / np.abs(second).max(), first / np.abs(first).max(), rtol=1e-5, atol=1e-6)
 
 
-def test_the_strength_of_the_penalty_can_be_given(features, project, capsys):
-    project.set(head__C=0.5)
+@pytest.mark.parametrize(("share", "told"), [(0, ""), (0.25, ", and 25% linear discriminant analysis")])
+def test_the_strength_of_the_penalty_and_the_share_of_the_discriminant_can_be_given(
+    share, told, project, features, capsys
+):
+    project.set(head__C=0.5, head__discriminant=share)
     train_head.main()
-    assert capsys.readouterr().out.startswith("logistic regression, C 0.5\n")
+    assert capsys.readouterr().out.startswith(f"logistic regression, C 0.5{told}\n")
+
+
+def widened(data):
+    """Give each image the same features so many times that there are more than a discriminant takes."""
+    np.save("data/features/features.npy", np.tile(np.load("data/features/features.npy"), 1400))
+
+
+def test_of_thousands_of_features_auto_leaves_the_discriminant_out(features, data, capsys):
+    widened(data)
+    train_head.main()
+    assert "discriminant" not in capsys.readouterr().out
+    assert read("head.json")["head"]["accuracy"] == 1.0
+
+
+def test_a_share_of_the_discriminant_that_cannot_be_is_a_mistake_and_writes_nothing(features, data, project):
+    project.set(head__discriminant=0.5)
+    widened(data)
+    expected = r"head.discriminant: 0.5, but there are 4,200 features, more than 4,096; 0 does without"
+    with pytest.raises(GraftError, match=expected):
+        train_head.main()
+    assert not Path("models/head.npz").exists()
 
 
 LAYERS = {"head__lr": 0.05, "head__epochs": 40, "head__batch_size": 8}

@@ -1,23 +1,12 @@
-"""Heads: logistic regression on features as they come, the same each time."""
+"""Heads: what they give, their files, and the temperature that calibrates them."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from stages.parts import heads
 from stages.parts.heads import Head
-
-
-def clusters(classes, images=40, features=6, seed=0, distance=2.0):
-    """Draw overlapping clusters on axes of very different scale."""
-    draw = np.random.default_rng(seed)
-    labels = np.arange(images * classes) % classes
-    middles = draw.normal(0, distance, (classes, features))
-    scales = 10.0 ** np.linspace(-2, 3, features)
-    return ((middles[labels] + draw.normal(0, 1, (len(labels), features)) + 3) * scales).astype(np.float32), labels
 
 
 def test_a_linear_head_is_a_product_and_a_sum():
@@ -80,95 +69,6 @@ def test_probabilities_of_huge_logits_are_finite():
     np.testing.assert_allclose(heads.probabilities(np.array([[1e4, 0.0], [-1e4, -1e4]])), [[1, 0], [0.5, 0.5]])
 
 
-@pytest.mark.parametrize("classes", [2, 3, 5])
-@pytest.mark.parametrize("strength", [1e-3, 1.0])
-def test_the_folded_standardiser_equals_the_explicit_one(classes, strength):
-    features, labels = clusters(classes)
-    head = heads.fit_linear(features, labels, classes, strength)
-    standardised = StandardScaler().fit_transform(features)
-    explicit = LogisticRegression(C=strength, tol=heads.TOLERANCE).fit(standardised, labels)
-    found = heads.probabilities(head.logits(features))
-    np.testing.assert_allclose(found, explicit.predict_proba(standardised), atol=1e-3)
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_a_head_has_a_column_for_each_class_in_float32(classes):
-    head = heads.fit_linear(*clusters(classes), classes, 1.0)
-    ((kernel, bias),) = head.dense
-    assert (kernel.shape, kernel.dtype) == ((6, classes), np.float32)
-    assert (bias.shape, bias.dtype) == ((classes,), np.float32)
-
-
-@pytest.mark.parametrize("classes", [2, 4])
-def test_clusters_that_are_far_apart_are_told_apart(classes):
-    features, labels = clusters(classes, distance=20)
-    head = heads.fit_linear(features, labels, classes, 1.0)
-    np.testing.assert_array_equal(head.logits(features).argmax(axis=1), labels)
-
-
-def test_the_same_features_give_the_same_bytes():
-    features, labels = clusters(3)
-    first, again = (heads.fit_linear(features.copy(), labels, 3, 0.1).dense[0] for _ in range(2))
-    assert [array.tobytes() for array in first] == [array.tobytes() for array in again]
-
-
-def test_the_features_are_left_as_they_are():
-    features, labels = clusters(3)
-    before = features.copy()
-    heads.fit_linear(features, labels, 3, 0.1)
-    np.testing.assert_array_equal(features, before)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 3700.0, -12.7])
-def test_a_feature_that_never_changes_has_no_weight(value):
-    features, labels = clusters(3, images=600)
-    head = heads.fit_linear(np.column_stack([features, np.full(len(features), value, np.float32)]), labels, 3, 1.0)
-    np.testing.assert_array_equal(head.dense[0][0][-1], 0)
-
-
-def test_a_feature_that_differs_in_its_last_bit_alone_has_no_weight():
-    features, labels = clusters(3)
-    value = np.float32(0.1)
-    rounded = np.where(labels == 0, np.nextafter(value, np.float32(1)), value)
-    head = heads.fit_linear(np.column_stack([features, rounded]), labels, 3, 1.0)
-    np.testing.assert_allclose(head.dense[0][0][-1], 0, atol=1e-3)
-
-
-def test_a_stronger_penalty_gives_less_certain_probabilities():
-    features, labels = clusters(3)
-    certainty = [
-        heads.probabilities(heads.fit_linear(features, labels, 3, strength).logits(features)).max(axis=1).mean()
-        for strength in (1e-4, 1e-2, 1.0)
-    ]
-    assert certainty == sorted(certainty)
-
-
-def test_noise_asks_for_a_stronger_penalty_than_clear_differences():
-    noise = np.random.default_rng(0).normal(size=(120, 20)).astype(np.float32)
-    features, labels = clusters(3, distance=20)
-    assert heads.choose_strength(noise, labels, 3, seed=0) < heads.choose_strength(features, labels, 3, seed=0)
-
-
-def test_the_strength_is_one_of_those_tried_and_the_same_each_time():
-    features, labels = clusters(3, distance=0.5)
-    chosen = {heads.choose_strength(features, labels, 3, seed=1) for _ in range(3)}
-    assert len(chosen) == 1
-    assert chosen < set(heads.STRENGTHS)
-
-
-@pytest.mark.parametrize("images", [2, 3])
-def test_few_images_of_a_class_make_fewer_folds(images):
-    features, labels = clusters(3)
-    keep = np.flatnonzero(labels != 2)[:60].tolist() + np.flatnonzero(labels == 2)[:images].tolist()
-    assert heads.choose_strength(features[keep], labels[keep], 3, seed=0) in heads.STRENGTHS
-
-
-def test_a_class_with_a_single_image_leaves_the_default_strength():
-    features, labels = clusters(3)
-    keep = np.flatnonzero(labels != 2).tolist() + np.flatnonzero(labels == 2)[:1].tolist()
-    assert heads.choose_strength(features[keep], labels[keep], 3, seed=0) == heads.DEFAULT_STRENGTH
-
-
 def test_the_temperature_makes_an_overconfident_classifier_as_sure_as_it_is_right():
     labels = np.array([0, 0, 0, 1] * 25)
     logits = np.tile([[8.0, 0.0]], (100, 1))  # sure of class 0, which is right three times in four
@@ -210,11 +110,3 @@ def test_a_head_at_a_temperature_gives_its_logits_divided_by_it():
     np.testing.assert_allclose(head.at_temperature(4.0).logits(features), head.logits(features) / 4)
     deep = Head("mlp", (HIDDEN, LAST))
     np.testing.assert_allclose(deep.at_temperature(4.0).logits(features[:, :1]), deep.logits(features[:, :1]) / 4)
-
-
-def test_cross_validation_gives_the_same_bits_each_time():
-    draw = np.random.default_rng(0)
-    features = draw.normal(size=(400, 300)).astype(np.float32)
-    labels = (features[:, :4] + draw.normal(size=(400, 4))).argmax(axis=1)
-    losses = {heads.held_out_losses(features, labels, 4, 0).tobytes() for _ in range(5)}
-    assert len(losses) == 1

@@ -202,6 +202,10 @@ def test_a_wrong_type_or_range_names_key_value_and_what_would_do(load, changes, 
             "head: C is 0.5, but kind is mlp: set C to auto, or kind to linear",
         ),
         (
+            {"head__kind": "mlp", "head__discriminant": 0},
+            "head: discriminant is 0, but kind is mlp: set discriminant to auto, or kind to linear",
+        ),
+        (
             {"head__kind": "mlp", "head__widths": [8], "head__dropout": [0.5]},
             "head: dropout is a list of 1, but there are 2 dense layers: give 2 numbers, or one for all",
         ),

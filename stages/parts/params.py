@@ -43,6 +43,8 @@ Initializer = Literal[
 
 # Where a linear head has no such setting, this is what stands there.
 NOT_OF_LINEAR = (("widths", []), ("dropout", 0.0), ("l2", 0.0), ("label_smoothing", 0.0), ("average", 0.0))
+# What other heads do not have.
+OF_LINEAR = ("C", "discriminant")
 # What pydantic calls a key that no section has; one that is no text (`1: 2`) can be none either.
 UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
 
@@ -86,6 +88,7 @@ class Head(Section):
     kind: Literal["linear", "mlp", "se"]
     views: Count
     C: Positive | Auto
+    discriminant: Fraction | Auto
     widths: list[PositiveCount]
     dropout: Share | list[Share]
     l2: NotNegative
@@ -112,8 +115,12 @@ class Head(Section):
                 if getattr(self, name) != nothing:
                     found = f"{name} is {getattr(self, name)}"
                     raise ValueError(f"{found}, but kind is linear: set {name} to {nothing}, or kind to mlp or se")
-        elif self.C != "auto":
-            raise ValueError(f"C is {self.C:g}, but kind is {self.kind}: set C to auto, or kind to linear")
+        else:
+            for name in OF_LINEAR:
+                if (value := getattr(self, name)) != "auto":
+                    raise ValueError(
+                        f"{name} is {value:g}, but kind is {self.kind}: set {name} to auto, or kind to linear"
+                    )
         layers = len(self.widths) + 1
         if isinstance(self.dropout, list) and len(self.dropout) != layers:
             raise ValueError(
