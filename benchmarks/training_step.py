@@ -86,6 +86,10 @@ def main() -> None:
     for size, channels in ((14, 672), (7, 1152), (4, 672), (2, 1152)):
         model = one_layer(size, channels, layers.DepthwiseConv2D(5, padding="same", use_bias=False))
         compare(f"depthwise 5x5, {size} x {size} x {channels}", gradients(model), gradients(with_fast_gradients(model)))
+    for size, channels in ((17, 720), (9, 1248), (14, 672), (7, 1152)):
+        model = one_layer(size, channels, layers.DepthwiseConv2D(5, padding="same"))
+        name = f"depthwise 5x5 and bias, {size} x {size} x {channels}"
+        compare(name, gradients(model), gradients(with_fast_gradients(model)))
     for size, channels in ((14, 112), (4, 112)):
         model = one_layer(size, channels, layers.Conv2D(672, 1, use_bias=False))
         compare(f"1x1, {size} x {size} x {channels}", gradients(model), gradients(with_fast_gradients(model)))

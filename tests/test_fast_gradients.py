@@ -48,6 +48,19 @@ def test_depthwise_convolutions_of_either_padding_are_those_of_keras(padding, st
         np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("images", [1, 2, 5])
+@pytest.mark.parametrize("kernel_size", [(5, 5), (3, 7), (7, 9), (4, 5)])
+def test_wide_kernels_have_the_gradients_of_keras_however_many_images_there_are(images, kernel_size):
+    model = network(6, 9, kernel_size)
+    maps = tf.constant(np.random.default_rng(1).normal(size=(images, 6, 9, 6)).astype(np.float32))
+    expected = outputs_and_gradients(model, maps)
+    of_any_number = tf.function(outputs_and_gradients, reduce_retracing=True).get_concrete_function(
+        with_fast_gradients(model), tf.TensorSpec((None, 6, 9, 6))
+    )
+    for value, reference in zip(of_any_number(maps), expected, strict=True):
+        np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-4)
+
+
 def test_products_in_bfloat16_are_near_and_weights_and_outputs_stay_float32():
     model = network(8, 8, 3)
     maps = tf.constant(np.random.default_rng(1).normal(size=(3, 8, 8, 6)).astype(np.float32))

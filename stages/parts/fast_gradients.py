@@ -11,8 +11,8 @@ from stages.parts.precision import BFLOAT16, FLOAT32
 # TensorFlow's gradient for a depthwise kernel costs the same however small the map: up to this many places in it,
 # products of small matrices, one for each channel, are six times as fast; at 7 x 7 a step takes as long with them.
 SMALL_MAP = 16
-# oneDNN has a fast gradient for depthwise kernels of up to this many columns, twice as fast as TensorFlow's own; for
-# wider ones TensorFlow's own is twice as fast.
+# oneDNN has a fast gradient for depthwise kernels of up to this many columns, several times as fast as TensorFlow's
+# own; for wider ones it is slower than that.
 NARROW_KERNEL = 3
 
 
@@ -56,27 +56,72 @@ class _Depthwise(keras.layers.DepthwiseConv2D):
 
 
 def _with_wide_kernel(inputs, kernel, strides, padding):
-    """Return a depthwise convolution; the gradient of its kernel is computed by TensorFlow's own code."""
+    """Return a depthwise convolution whose kernel's gradient is not oneDNN's for wide kernels."""
 
     @tf.custom_gradient
     def convolved(inputs, kernel):
         outputs = tf.nn.depthwise_conv2d(inputs, kernel, strides, padding)
 
         def gradient(upstream):
-            same = {"out_backprop": upstream, "strides": strides}
             to_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=tf.shape(inputs), filter=kernel, padding=padding, **same
+                input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding=padding
             )
+            rows, columns = kernel.shape[:2]
+            centred = padding == "SAME" and rows % 2 and columns % 2 and columns // 2 < inputs.shape[2]
+            if centred and strides[1:3] == (1, 1):
+                return to_inputs, _by_columns(inputs, upstream, rows, columns)
             # oneDNN takes no padding in numbers, which keeps it out.
-            margins = _margins(inputs.shape[1:3], kernel.shape[:2], strides[1:3], outputs.shape[1:3])
+            margins = _margins(inputs.shape[1:3], (rows, columns), strides[1:3], outputs.shape[1:3])
             to_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                input=inputs, filter_sizes=kernel.shape, padding="EXPLICIT", explicit_paddings=margins, **same
+                input=inputs,
+                filter_sizes=kernel.shape,
+                out_backprop=upstream,
+                strides=strides,
+                padding="EXPLICIT",
+                explicit_paddings=margins,
             )
             return to_inputs, to_kernel
 
         return outputs, gradient
 
     return convolved(inputs, kernel)
+
+
+def _by_columns(inputs, upstream, rows, columns):
+    """Return the gradient of the kernel, both sides odd, of a "same" convolution without strides.
+
+    Its middle columns are oneDNN's gradient of a narrow kernel, and each other column that of a kernel of one column.
+    """
+    middle = _narrow(inputs, upstream, rows, NARROW_KERNEL)
+    distances = range(NARROW_KERNEL // 2 + 1, columns // 2 + 1)
+    right = [_column(inputs, upstream, rows, distance) for distance in distances]
+    # What is to the left of an output has that output to its right.
+    left = [tf.reverse(_column(upstream, inputs, rows, distance), [0]) for distance in reversed(distances)]
+    return tf.concat([*left, middle, *right], axis=1)
+
+
+def _column(inputs, upstream, rows, distance):
+    """Return the gradient of the kernel's column so many places to the right of its middle."""
+    height, width, channels = inputs.shape[1:]
+    # All images but the last, moved left by stepping over the first places. That is a part of the same memory; a slice
+    # of each row would be a copy, which takes longer than the gradient. But a row now ends with the next one's start,
+    places = tf.reshape(inputs, (-1, channels))[distance : distance - height * width]
+    moved, seen = tf.reshape(places, (-1, height, width, channels)), upstream[:-1]
+    # which is taken off again.
+    wrapped = _narrow(moved[:, :, -distance:], seen[:, :, -distance:], rows, 1)
+    last = _narrow(inputs[-1:, :, distance:], upstream[-1:, :, :-distance], rows, 1)
+    return _narrow(moved, seen, rows, 1) - wrapped + last
+
+
+def _narrow(inputs, upstream, rows, columns):
+    """Return oneDNN's gradient of the kernel, of up to NARROW_KERNEL columns, of a "same" depthwise convolution without strides."""
+    return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+        input=inputs,
+        filter_sizes=(rows, columns, inputs.shape[-1], 1),
+        out_backprop=upstream,
+        strides=(1, 1, 1, 1),
+        padding="SAME",
+    )
 
 
 def _margins(*sides: Iterable[int]) -> list[int]:
