@@ -114,7 +114,7 @@ def _column(inputs, upstream, rows, distance):
 
 
 def _narrow(inputs, upstream, rows, columns):
-    """Return oneDNN's gradient of the kernel, of up to NARROW_KERNEL columns, of a "same" depthwise convolution without strides."""
+    """Return oneDNN's gradient of a narrow kernel of a "same" depthwise convolution without strides."""
     return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
         input=inputs,
         filter_sizes=(rows, columns, inputs.shape[-1], 1),
