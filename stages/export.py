@@ -30,6 +30,8 @@ DESCRIPTION = Path("models/labels.json")
 METRICS = Path("metrics")
 # How much larger than in training the images may be that the exported network sees, where the validation part says it.
 SCALES = (1, 8 / 7)
+# By fewer validation images than these, chance says which is better (measured: docs/accuracy.md).
+ENOUGH_FOR_SCALES = 100
 
 
 class Candidate(NamedTuple):
@@ -85,36 +87,40 @@ def logits_of_squares(network: bytes, description: dict[str, object], images: Se
     return np.log(np.maximum(np.stack(results), np.finfo(np.float32).tiny))
 
 
-def calibrate(backbone: graft.Backbone, upper: keras.Model, description: dict[str, object]) -> dict[str, float]:
-    """Set the network to the temperature that suits the validation part; return the exported figures there."""
-    rows = [row for row in read_rows(SPLIT) if row["split"] == "validation"]
-    labels = np.array([description["labels"].index(row["label"]) for row in rows])
-    logits = logits_of_squares(graft.classifier(backbone, upper), description, [RAW / row["path"] for row in rows])
+def calibrate(
+    backbone: graft.Backbone, upper: keras.Model, description: dict[str, object], validation: Sequence[dict[str, str]]
+) -> dict[str, float]:
+    """Set the network to the temperature that suits the validation part, rows of SPLIT; return the figures there."""
+    labels = np.array([description["labels"].index(row["label"]) for row in validation])
+    images = [RAW / row["path"] for row in validation]
+    logits = logits_of_squares(graft.classifier(backbone, upper), description, images)
     temperature = heads.fit_temperature(logits, labels)
     graft.set_temperature(upper, temperature)
     return scores.choice(heads.probabilities(logits / temperature).mean(axis=1), labels)
 
 
-def scales(parameters: params.Parameters) -> Sequence[float]:
-    """Return the scales of which one is exported, by `export.scale`."""
+def scales(parameters: params.Parameters, validation: int) -> Sequence[float]:
+    """Return the scales of which one is exported, by `export.scale` and the number of validation images."""
     if parameters.export.scale != "auto":
         return [parameters.export.scale]
-    return SCALES if parameters.can_be_enlarged else [1]
+    return SCALES if parameters.can_be_enlarged and validation >= ENOUGH_FOR_SCALES else [1]
 
 
 def candidates(parameters: params.Parameters) -> Iterator[Candidate]:
     """Yield each model at each scale that the parameters allow, calibrated, just as it would be exported."""
     head = heads.read(HEAD)
     described = read_json(BACKBONE / "backbone.json")
-    names = sorted({row["label"] for row in read_rows(SPLIT)})
-    for scale in scales(parameters):
+    rows = read_rows(SPLIT)
+    names = sorted({row["label"] for row in rows})
+    validation = [row for row in rows if row["split"] == "validation"]
+    for scale in scales(parameters, len(validation)):
         size = round(scale * described["image_size"])
         backbone = graft.frozen_backbone(BACKBONE, size)
         description = {"labels": names, "image_size": size, "resize": described["resize"]}
         description["squares"] = parameters.export.squares
         for model in models(parameters):
             upper = upper_network(backbone, head, model)
-            yield Candidate(model, backbone, upper, description, calibrate(backbone, upper, description))
+            yield Candidate(model, backbone, upper, description, calibrate(backbone, upper, description, validation))
 
 
 def main() -> None:

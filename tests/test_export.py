@@ -10,7 +10,7 @@ from clones import SMALL
 from stages import export
 from stages.parts import params, scores
 from stages.parts.classifier import Classifier
-from stages.parts.files import read_rows
+from stages.parts.files import read_rows, write_rows
 
 LABELS = ["daisy", "roses", "tulips"]
 
@@ -44,7 +44,12 @@ def test_a_name_for_a_class_that_there_is_not_is_told_and_left_out(capsys):
     ],
 )
 def test_the_size_is_chosen_by_the_validation_part_where_it_is_free(changes, expected):
-    assert list(export.scales(params.load(changes=changes))) == expected
+    assert list(export.scales(params.load(changes=changes), validation=100)) == expected
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("auto", [1]), ("1.5", [1.5])])
+def test_by_few_validation_images_no_size_is_chosen(setting, expected):
+    assert list(export.scales(params.load(changes={"export.scale": setting}), validation=99)) == expected
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,17 @@ def exported_with(clone, **settings):
     return told, scores.choice(shares, labels)
 
 
+def repeat_validation(clone, times):
+    """Make many validation images of few; return how many."""
+    path = clone.path / "data/split.csv"
+    rows = read_rows(path)
+    repeated = times * [row for row in rows if row["split"] == "validation"]
+    write_rows(path, tuple(rows[0]), [row for row in rows if row["split"] != "validation"] + repeated)
+    return len(repeated)
+
+
 def test_of_models_and_sizes_that_is_exported_whose_very_file_has_the_lowest_loss_on_the_validation_part(clone):
+    assert repeat_validation(clone, times=20) >= export.ENOUGH_FOR_SCALES
     small, large = SMALL["image_size"], round(SMALL["image_size"] * 8 / 7)
     told = []
     for size, scale in ((small, 1), (large, 8 / 7)):
