@@ -61,6 +61,15 @@ def test_wide_kernels_have_the_gradients_of_keras_however_many_images_there_are(
         np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("strides", "columns", "padding"), [(1, {1, 3}, "SAME"), (2, {5}, "EXPLICIT")])
+def test_wide_kernels_are_never_differentiated_by_the_slow_kernel_of_onednn(strides, columns, padding):
+    model = with_fast_gradients(network(9, 9, 5, strides))
+    traced = tf.function(outputs_and_gradients).get_concrete_function(model, tf.TensorSpec((2, 9, 9, 6)))
+    kinds = [each for each in traced.graph.get_operations() if each.type == "DepthwiseConv2dNativeBackpropFilter"]
+    assert {int(tf.get_static_value(each.inputs[1])[1]) for each in kinds} == columns
+    assert {each.get_attr("padding").decode() for each in kinds} == {padding}
+
+
 def test_products_in_bfloat16_are_near_and_weights_and_outputs_stay_float32():
     model = network(8, 8, 3)
     maps = tf.constant(np.random.default_rng(1).normal(size=(3, 8, 8, 6)).astype(np.float32))
