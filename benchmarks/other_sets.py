@@ -137,6 +137,8 @@ def main() -> None:
     parser.add_argument("unpacked", type=Path, help="where the package was unpacked")
     parser.add_argument("folder", type=Path, help="made here, with a folder for each class")
     options = parser.parse_args()
+    if options.folder.exists():
+        raise SystemExit(f"error: {options.folder}: is there already; give a new folder")
     root = options.unpacked / SETS[options.name].root
     by_class: dict[str, list[Path]] = {}
     for kind, path in pictures(SETS[options.name], options.unpacked):

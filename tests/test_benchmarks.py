@@ -322,6 +322,12 @@ def test_a_package_that_is_not_unpacked_is_one_line(tmp_path, monkeypatch):
         other_sets.main()
 
 
+def test_a_folder_that_is_there_is_not_written_into(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["other_sets", "stamps", str(tmp_path), str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"^error: \S+: is there already; give a new folder$"):
+        other_sets.main()
+
+
 def test_every_typeface_is_drawn_once_and_is_in_one_part(tmp_path, monkeypatch):
     fonts = Path(matplotlib.get_data_path(), "fonts/ttf")
     monkeypatch.setattr("sys.argv", ["letters", str(fonts), str(tmp_path)])
