@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import split
+from stages.parts import params
 from stages.parts.errors import GraftError
 from stages.parts.files import read_rows, write_rows
 from stages.parts.folders import COLUMNS
@@ -156,7 +157,7 @@ def test_the_stage_writes_the_list_with_its_parts(project, capsys):
     write_rows(Path("data/images.csv"), COLUMNS, images(100))
     split.main()
     rows = read_rows(Path("data/split.csv"))
-    assert rows == split.dealt(images(100), settings())
+    assert rows == split.dealt(images(100), params.load().split)
     found = Counter(row["split"] for row in rows)
     counts = ", ".join(f"{found[part]} {part}" for part in PARTS)
     assert capsys.readouterr().out == f"{counts}\n"
