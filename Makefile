@@ -15,7 +15,9 @@ BENCHMARKS := extract new_images fine_tune_epoch learning_rate from_archive pred
 MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
 	$(if $(IMAGES),--images $(IMAGES)) $(if $(PAIRS),--pairs $(PAIRS))
 
-.PHONY: help repro crossval study test test-all bench check setup
+TRACKED := params.yaml dvc.lock metrics
+
+.PHONY: help repro restore crossval study test test-all bench check setup
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -23,6 +25,12 @@ help: ## list what can be made
 repro: $(INSTALLED) ## run the pipeline: dvc repro; and show how often the exported model is right
 	dvc repro
 	dvc metrics show metrics/accuracy.json
+
+# Git takes a file for unchanged whose size and second are those of its index, which DVC writes together: hence `touch`.
+restore: ## go back to the last commit's parameters and results, without training anew
+	touch $$(git ls-files $(TRACKED))
+	git checkout --quiet HEAD -- $(TRACKED)
+	dvc checkout
 
 crossval: $(INSTALLED) ## judge on every fold: make crossval SET="backbone=MobileNetV2 lr=1e-4" NAME=mobilenet AGAINST=lite0
 	python -m stages.crossval $(SET:%=-S '%') $(NAME:%=--name '%') $(AGAINST:%=--against '%')

@@ -27,6 +27,16 @@ def test_an_experiment_with_another_learning_rate_runs_three_stages(finished, cl
     assert after / before == pytest.approx(ratio)
 
 
+def test_restore_brings_back_the_last_commit_after_an_experiment_and_a_refused_one(clone):
+    clone.dvc("exp", "run", "-S", "lr=1e-4")
+    assert clone.attempt("dvc", "exp", "run", "-S", "dataset=../nowhere").returncode != 0
+    clone.run("make", "restore")
+    tracked = clone.git("ls-files", "params.yaml", "dvc.lock", "metrics").split()
+    # By their content, for `git status` may take a file of the same size for unchanged.
+    assert clone.git("hash-object", *tracked) == clone.git("rev-parse", *(f"HEAD:{name}" for name in tracked))
+    assert ran(clone.dvc("repro")) == []
+
+
 def test_display_names_and_other_views_are_set_on_the_command_line_and_the_backbone_runs_no_more(clone):
     settings = ("augment.randaugment.count=2", "augment.shear=10", 'display_names={red: "红色", green: "vert"}')
     output = clone.dvc("exp", "run", *(part for setting in settings for part in ("-S", setting)))
