@@ -78,7 +78,6 @@ def settings_of(parameters: params.Parameters, images: int) -> training.Settings
         dropout=parameters.fine_tune.dropout,
         mixup=parameters.fine_tune.mixup,
         average=parameters.fine_tune.average,
-        sam=parameters.fine_tune.sam,
         seed=parameters.seed,
         precision=precision.settled(parameters.fine_tune.precision),
         log_folder=tensorboard.log_folder("fine_tune") if parameters.fine_tune.tensorboard else None,

@@ -11,7 +11,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from stages.parts import training
 from stages.parts.errors import GraftError
@@ -138,51 +137,6 @@ def test_mixed_examples_are_learnt_from_as_shares_of_two_maps_and_two_labels(mon
     theirs.fit(maps, targets, batch_size=16, verbose=0)
     for our_weight, their_weight in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(our_weight, their_weight, atol=1e-5)
-
-
-def by_hand(model, data, epochs, far):
-    """Take a step of gradient descent an epoch, on all examples; in the second half from `far` uphill."""
-    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    weights = model.trainable_variables
-
-    def gradients(rows):
-        with tf.GradientTape() as tape:
-            loss = loss_of(labels[:rows], model(maps[:rows], training=False))
-        return tape.gradient(loss, [weight.value for weight in weights])
-
-    for epoch in range(epochs):
-        order = np.random.default_rng([settings().seed, epoch]).permutation(len(data.labels))
-        maps, labels = data.read(order, epoch).astype(np.float32), data.labels[order]
-        start = [np.asarray(weight) for weight in weights]
-        if epoch >= epochs / 2:
-            uphill = gradients(training.UPHILL)
-            length = np.sqrt(sum(np.sum(np.square(gradient)) for gradient in uphill))
-            for weight, value, gradient in zip(weights, start, uphill, strict=True):
-                weight.assign(value + far * gradient / length)
-        for weight, value, gradient in zip(weights, start, gradients(len(labels)), strict=True):
-            weight.assign(value - 0.01 * gradient)
-
-
-@pytest.mark.parametrize("epochs", [1, 2, 3])
-def test_in_the_second_half_of_the_epochs_steps_follow_the_gradient_of_a_little_uphill(epochs):
-    ours, theirs, data = network(), network(), examples(3 * training.UPHILL)
-    ours.get_layer("norm").trainable = theirs.get_layer("norm").trainable = False
-    descent = {"optimizer": "sgd", "momentum": 0.0, "schedule": "constant", "batch_size": len(data.labels)}
-    train(ours, data, None, settings(**descent, epochs=epochs, sam=0.5))
-    by_hand(theirs, data, epochs, far=0.5)
-    for our_weight, their_weight in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        np.testing.assert_allclose(our_weight, their_weight, atol=1e-5)
-
-
-def test_where_no_way_is_uphill_the_weights_stay():
-    model = network()
-    # So sure of the one class that there is that the loss is 0.
-    model.get_layer("head").set_weights([np.zeros((8, CLASSES)), np.array([1000.0, 0, 0])])
-    before = model.get_weights()
-    sure = examples()._replace(labels=np.zeros(50, int))
-    history = train(model, sure, None, settings(optimizer="sgd", sam=0.5))
-    assert [row["loss"] for row in history] == [0, 0, 0]
-    assert all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True))
 
 
 def test_the_shares_of_mixup_are_drawn_for_each_step_and_an_example_keeps_the_larger_part():

@@ -179,7 +179,6 @@ class FineTune(Section):
     dropout: Share
     mixup: NotNegative
     average: Share
-    sam: NotNegative
     share: Annotated[float, Field(gt=0, le=1)] | Auto
     precision: Literal["auto", "float32", "bfloat16"]
     tensorboard: bool

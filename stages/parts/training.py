@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -26,12 +25,6 @@ from stages.parts.precision import FLOAT32
 from stages.parts.schedules import SCHEDULES, plateau
 
 Item = TypeVar("Item")
-
-# Of each batch, the examples that say which way is uphill. Few are cheap, and better than all: the paper's m-sharpness
-# (section 4.1), measured in docs/accuracy.md.
-UPHILL = 16
-# The share of the epochs after which steps begin to climb: late ones gain as much (Zhou et al. 2024, arXiv 2410.10373).
-CLIMBING_FROM = 0.5
 
 
 class Examples(NamedTuple):
@@ -73,9 +66,6 @@ class Settings:
         arXiv 1806.05236); from 0, for none.
     average : share of all steps over which the moving average of the weights looks back that is validated and returned
         (after Izmailov et al. 2018, arXiv 1803.05407), below 1; 0 for none.
-    sam : radius rho of sharpness-aware minimisation (Foret et al. 2021, arXiv 2010.01412), in the second half of the
-        epochs: before a step the weights climb this far, in Euclidean norm, up the gradient of the batch's first
-        `UPHILL` examples, and the gradient there is what the optimiser follows from where they were; from 0, for none.
     monitor : ``val_loss`` or ``val_accuracy``, by which the best epoch is chosen, whose weights are returned; None
         returns the last epoch's.
     patience : epochs without a better `monitor` after which training stops, from 1; None never stops early.
@@ -98,7 +88,6 @@ class Settings:
     dropout: float = 0.0
     mixup: float = 0.0
     average: float = 0.0
-    sam: float = 0.0
     monitor: str | None = None
     patience: int | None = None
     seed: int = 0
@@ -160,9 +149,7 @@ def train(
     for epoch in range(settings.epochs):
         callbacks.on_epoch_begin(epoch)
         row = {"epoch": epoch + 1}
-        climbs = settings.sam > 0 and epoch >= settings.epochs * CLIMBING_FROM
-        batches, shares = _shuffled_batches(examples, epoch, settings), _mixing_shares(epoch, settings)
-        row |= _trained(partial(step, climbs=climbs), batches, shares)
+        row |= _trained(step, _shuffled_batches(examples, epoch, settings), _mixing_shares(epoch, settings))
         callbacks.on_test_begin()
         row |= validate()
         callbacks.on_test_end()
@@ -247,41 +234,24 @@ def _training_step(model: keras.Model, flat: FlatNetwork, settings: Settings) ->
         from_logits=True, label_smoothing=settings.label_smoothing, reduction=None
     )
 
-    def derived(maps, targets, weights):
-        with tf.GradientTape() as tape, flat.in_use():
-            outputs = head(dropout(body(maps, training=False), training=True))
-            losses = weights * loss_of(targets, outputs)
-            loss = tf.reduce_sum(losses) / tf.reduce_sum(weights)
-        return tape.gradient(loss, variables), losses, outputs
-
-    # Compiled, what changes the weights reads and writes each vector once.
+    # Compiled, the update reads and writes each vector once.
     @tf.function(autograph=False, jit_compile=True)
-    def climb(*gradients):
-        start = [tf.convert_to_tensor(variable) for variable in variables]
-        reach = tf.math.divide_no_nan(settings.sam, tf.linalg.global_norm(gradients))
-        for variable, value, gradient in zip(variables, start, gradients, strict=True):
-            variable.assign(value + reach * gradient)
-        return start
-
-    @tf.function(autograph=False, jit_compile=True)
-    def descend(start, *gradients):
-        # From where the weights were before they climbed, if they did.
-        for variable, value in zip(variables, start, strict=False):
-            variable.assign(value)
+    def update(*gradients):
         optimizer.apply(gradients, variables)
 
     @tf.function(autograph=False)
-    def step(maps, labels, weights, share, climbs):
+    def step(maps, labels, weights, share):
         # Of each example, and of the one before it in the shuffled batch.
         maps, targets, weights = (
             _mixed(values, share) if settings.mixup else values
             for values in (tf.cast(maps, tf.float32), tf.one_hot(labels, head.units), weights)
         )
-        few = (values[:UPHILL] for values in (maps, targets, weights))
-        start = climb(*derived(*few)[0]) if climbs else []
-        gradients, losses, outputs = derived(maps, targets, weights)
+        with tf.GradientTape() as tape, flat.in_use():
+            outputs = head(dropout(body(maps, training=False), training=True))
+            losses = weights * loss_of(targets, outputs)
+            loss = tf.reduce_sum(losses) / tf.reduce_sum(weights)
         rate = tf.convert_to_tensor(optimizer.learning_rate)
-        descend(start, *gradients)
+        update(*tape.gradient(loss, variables))
         right = tf.cast(tf.argmax(outputs, axis=-1, output_type=labels.dtype) == labels, tf.float32)
         return rate, tf.reduce_sum(losses), tf.reduce_sum(weights * right)
 
