@@ -4,18 +4,23 @@
 
 Every OpenType and TrueType font below a folder is looked at, such as Debian's fonts-* unpacked by `dpkg -x`, and one of
 each family is drawn. The classes are the 47 of EMNIST Balanced (Cohen et al. 2017, arXiv 1702.05373), which leave out
-small letters that look like their capitals. A fifth of the families is the test part: nothing is trained on those.
+small letters that look like their capitals; with `--characters ascii` they are the 94 of ASCII that have a picture. A
+fifth of the families is the test part: nothing is trained on those.
 """
 
 import argparse
 import hashlib
 import string
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-CHARACTERS = string.digits + string.ascii_uppercase + "abdefghnqrt"
+CHARACTERS = {
+    "emnist": string.digits + string.ascii_uppercase + "abdefghnqrt",
+    "ascii": string.digits + string.ascii_letters + string.punctuation,
+}
 PIXELS = 96
 # The height that capitals of most typefaces then have is about half the picture's.
 FONT_PIXELS = 64
@@ -24,8 +29,8 @@ TEST_SHARE = 0.2
 
 
 def class_name(character: str) -> str:
-    """Return the folder's name for a character: no two are alike where capitals and small letters are the same."""
-    return f"small {character}" if character.islower() else character
+    """Return the folder's name for a character, its name in Unicode: one that every file system takes."""
+    return unicodedata.name(character).lower()
 
 
 def families(folder: Path) -> dict[str, Path]:
@@ -38,11 +43,11 @@ def families(folder: Path) -> dict[str, Path]:
     return {family: path for family, (_, path) in sorted(found.items())}
 
 
-def drawn(path: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Yield each character that a font has, and its picture: black on white, in the middle."""
+def drawn(path: Path, characters: str) -> Iterator[tuple[str, Image.Image]]:
+    """Yield each of the characters that a font has, and its picture: black on white, in the middle."""
     font = ImageFont.truetype(path, FONT_PIXELS)
     unknown = font.getmask("\U0010ffff")
-    for character in CHARACTERS:
+    for character in characters:
         picture = Image.new("L", (PIXELS, PIXELS), "white")
         ImageDraw.Draw(picture).text((PIXELS / 2, PIXELS / 2), character, "black", font, anchor="mm")
         # A font draws what it lacks as an empty box, or not at all.
@@ -61,19 +66,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("fonts", type=Path, help="a folder with font files in it, or in its folders")
     parser.add_argument("folder", type=Path, help="made here, with train/ and test/ of class folders")
+    parser.add_argument("--characters", choices=CHARACTERS, default="emnist", help="a class for each")
     options = parser.parse_args()
+    characters = CHARACTERS[options.characters]
     counts = {"train": 0, "test": 0}
     chosen = families(options.fonts)
     if not chosen:
         raise SystemExit(f"error: {options.fonts}: no .otf and no .ttf file below it")
     for family, path in chosen.items():
-        for character, picture in drawn(path):
+        for character, picture in drawn(path, characters):
             folder = options.folder / part_of(family) / class_name(character)
             folder.mkdir(parents=True, exist_ok=True)
             picture.save(folder / f"{family.replace('/', '_')}.png")
             counts[part_of(family)] += 1
     trained, tested = counts["train"], counts["test"]
-    print(f"{len(chosen)} families, {len(CHARACTERS)} classes: {trained} to train on, {tested} to test on")
+    print(f"{len(chosen)} families, {len(characters)} classes: {trained} to train on, {tested} to test on")
 
 
 if __name__ == "__main__":

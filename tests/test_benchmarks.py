@@ -328,18 +328,25 @@ def test_a_folder_that_is_there_is_not_written_into(tmp_path, monkeypatch):
         other_sets.main()
 
 
-def test_every_typeface_is_drawn_once_and_is_in_one_part(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "classes", "some"),
+    [
+        ([], 47, {"digit zero", "latin capital letter a", "latin small letter a"}),
+        (["--characters", "ascii"], 94, {"latin small letter c", "full stop", "solidus"}),
+    ],
+)
+def test_every_typeface_is_drawn_once_and_is_in_one_part(options, classes, some, tmp_path, monkeypatch):
     fonts = Path(matplotlib.get_data_path(), "fonts/ttf")
-    monkeypatch.setattr("sys.argv", ["letters", str(fonts), str(tmp_path)])
+    monkeypatch.setattr("sys.argv", ["letters", str(fonts), str(tmp_path), *options])
     letters.main()
     by_part = {part: {path.name for path in (tmp_path / part).glob("*/*.png")} for part in ("train", "test")}
     assert not by_part["train"] & by_part["test"]
     assert {"DejaVu Sans.png", "DejaVu Serif.png", "STIXGeneral.png"} <= by_part["train"] | by_part["test"]
     drawn = {path.parent.name: path for path in tmp_path.glob("*/*/DejaVu Sans.png")}
-    assert len(drawn) == 47
-    assert {"0", "A", "small a"} <= set(drawn)
+    assert len(drawn) == classes
+    assert some <= set(drawn)
     pixels = {np.asarray(Image.open(path)).tobytes() for path in drawn.values()}
-    assert len(pixels) == 47
+    assert len(pixels) == classes
 
 
 def test_a_folder_without_a_font_is_one_line(tmp_path, monkeypatch):
