@@ -68,6 +68,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="made here, with train/ and test/ of class folders")
     parser.add_argument("--characters", choices=CHARACTERS, default="emnist", help="a class for each")
     options = parser.parse_args()
+    if options.folder.exists():
+        raise SystemExit(f"error: {options.folder}: is there already; give a new folder")
     characters = CHARACTERS[options.characters]
     counts = {"train": 0, "test": 0}
     chosen = families(options.fonts)

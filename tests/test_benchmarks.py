@@ -322,10 +322,11 @@ def test_a_package_that_is_not_unpacked_is_one_line(tmp_path, monkeypatch):
         other_sets.main()
 
 
-def test_a_folder_that_is_there_is_not_written_into(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["other_sets", "stamps", str(tmp_path), str(tmp_path)])
+@pytest.mark.parametrize(("script", "arguments"), [(other_sets, ["stamps"]), (letters, [])])
+def test_a_folder_that_is_there_is_not_written_into(script, arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", [script.__name__, *arguments, str(tmp_path), str(tmp_path)])
     with pytest.raises(SystemExit, match=r"^error: \S+: is there already; give a new folder$"):
-        other_sets.main()
+        script.main()
 
 
 @pytest.mark.parametrize(
@@ -337,12 +338,12 @@ def test_a_folder_that_is_there_is_not_written_into(tmp_path, monkeypatch):
 )
 def test_every_typeface_is_drawn_once_and_is_in_one_part(options, classes, some, tmp_path, monkeypatch):
     fonts = Path(matplotlib.get_data_path(), "fonts/ttf")
-    monkeypatch.setattr("sys.argv", ["letters", str(fonts), str(tmp_path), *options])
+    monkeypatch.setattr("sys.argv", ["letters", str(fonts), str(tmp_path / "set"), *options])
     letters.main()
-    by_part = {part: {path.name for path in (tmp_path / part).glob("*/*.png")} for part in ("train", "test")}
+    by_part = {part: {path.name for path in (tmp_path / "set" / part).glob("*/*.png")} for part in ("train", "test")}
     assert not by_part["train"] & by_part["test"]
     assert {"DejaVu Sans.png", "DejaVu Serif.png", "STIXGeneral.png"} <= by_part["train"] | by_part["test"]
-    drawn = {path.parent.name: path for path in tmp_path.glob("*/*/DejaVu Sans.png")}
+    drawn = {path.parent.name: path for path in tmp_path.glob("set/*/*/DejaVu Sans.png")}
     assert len(drawn) == classes
     assert some <= set(drawn)
     pixels = {np.asarray(Image.open(path)).tobytes() for path in drawn.values()}
