@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -57,12 +59,17 @@ class Head:
         return replace(self, dense=(*self.dense[:-1], last))
 
     def save(self, path: Path) -> None:
-        """Write it to an .npz file, the same bytes each time."""
+        """Write it to an .npz file, the same bytes each time, under any version of Python."""
         arrays = {"kind": np.array(self.kind), "pooling": np.array(self.pooling)}
         for name in ("block", "dense"):
             for number, (kernel, bias) in enumerate(getattr(self, name)):
                 arrays |= {f"{name}_{number}_kernel": kernel, f"{name}_{number}_bias": bias}
-        np.savez(path, **arrays)
+        # Not by numpy.savez: it announces each array as a large one, and Python 3.11.4 changed the header of those.
+        with ZipFile(path, "w") as file:
+            for name, array in arrays.items():
+                content = BytesIO()
+                np.save(content, array)
+                file.writestr(ZipInfo(f"{name}.npy"), content.getvalue())
 
 
 def linear(kernel: np.ndarray, bias: np.ndarray) -> Head:
