@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from stages.parts import backbones, trunk
-from stages.parts.architectures import family_of
-from stages.parts.files import write_text
+from graft.backbone import build, cut
+from graft.backbone.architectures import family_of
+from graft.core.files import write_text
 
 PAGE = Path("docs/backbones.md")
 INTRODUCTION = """# Backbones
@@ -50,7 +50,7 @@ def multiply_adds(model: keras.Model) -> int:
 
 def row(name: str) -> str:
     """Return a backbone's line of the table."""
-    record = backbones.get(name)
+    record = build.get(name)
     model = family_of(record).build(record, record.image_size)
     cells = (
         name,
@@ -60,7 +60,7 @@ def row(name: str) -> str:
         f"{multiply_adds(model) / 1e6:,.0f}",
         f"{model.output_shape[-1]:,}",
         len(model.layers),
-        len(trunk.cut_points(model)),
+        len(cut.cut_points(model)),
         _per_cent(record.top_1),
         _per_cent(record.top_5),
     )
@@ -69,7 +69,7 @@ def row(name: str) -> str:
 
 def main() -> None:
     """Write the page anew."""
-    rows = [row(name) for name in tqdm(backbones.NAMES, unit=" networks")]
+    rows = [row(name) for name in tqdm(build.NAMES, unit=" networks")]
     write_text(PAGE, INTRODUCTION + "".join(rows) + SOURCES)
 
 

@@ -29,15 +29,15 @@ RESIZE = "squash"
 def differences(workspace: Path, weights: str) -> tuple[float, float]:
     """Return how far Graft's features are from Keras's on the same pixels, relative L2: of all images, of the worst."""
     from benchmarks.keras_extraction import network
-    from stages.parts import images
-    from stages.parts.files import read_rows
+    from graft.core.files import read_rows
+    from graft.images import loader
 
     paths = [workspace / "data/raw" / row["path"] for row in read_rows(workspace / "data/split.csv")]
     ours = np.load(workspace / FEATURES, mmap_mode="r")
     model = network(weights)
     squares, norms = [], []
     for start in range(0, len(paths), BATCH_SIZE):
-        batch = np.stack([images.load(path, SIZE, RESIZE) for path in paths[start : start + BATCH_SIZE]])
+        batch = np.stack([loader.load(path, SIZE, RESIZE) for path in paths[start : start + BATCH_SIZE]])
         theirs = model.predict_on_batch(batch.astype(np.float32))
         squares.append(((ours[start : start + BATCH_SIZE] - theirs) ** 2).sum(axis=1, dtype=np.float64))
         norms.append((theirs**2).sum(axis=1, dtype=np.float64))

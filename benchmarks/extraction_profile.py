@@ -15,12 +15,12 @@ import numpy as np
 
 from benchmarks import photographs, sides
 from benchmarks.projects import SIZE, Workspace, settings
-from stages.parts import images
-from stages.parts.engine import Activations, Pixels, Request
-from stages.parts.files import sha256_of
-from stages.parts.network import Network
-from stages.parts.store import Store
-from stages.parts.threads import in_order
+from graft.activations.inference import Activations, Pixels, Request
+from graft.activations.litert import Network
+from graft.activations.store import Store
+from graft.core.files import sha256_of
+from graft.core.threads import in_order
+from graft.images import loader
 
 RESIZE = "squash"
 WARM_UP = 16
@@ -39,8 +39,8 @@ def steps(paths: list[Path], networks: list[Path]) -> dict[str, float]:
     found, inputs = {}, paths
     for name, step in {
         "read": Path.read_bytes,
-        "decode": lambda data: images.decode(data, SIZE, "image"),
-        "resize": lambda image: np.asarray(images.square(image, SIZE, RESIZE)),
+        "decode": lambda data: loader.decode(data, SIZE, "image"),
+        "resize": lambda image: np.asarray(loader.square(image, SIZE, RESIZE)),
         "trunk": lambda array: trunk(array)[0],
         "top": lambda array: top(array)[0],
     }.items():
@@ -54,11 +54,11 @@ def steps(paths: list[Path], networks: list[Path]) -> dict[str, float]:
 def together(paths: list[Path], networks: list[Path], store: Path) -> dict[str, float]:
     """Return the milliseconds an image takes on a thread for each core: network, pixels, both, and with the store."""
     network = Network(*networks)
-    one = images.load(paths[0], SIZE, RESIZE)
+    one = loader.load(paths[0], SIZE, RESIZE)
     requests = [Request(path, sha256_of(path)) for path in paths]
 
     def load(path: Path) -> np.ndarray:
-        return images.load(path, SIZE, RESIZE)
+        return loader.load(path, SIZE, RESIZE)
 
     works = {
         "network": lambda: list(in_order(lambda _: network(one), paths)),

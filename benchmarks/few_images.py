@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.parts import images
-from stages.parts.files import sha256_of
+from graft.core.files import sha256_of
+from graft.images import loader
 
 
 def parts_of(folder: Path, train: int, test_from: int) -> dict[str, list[Path]]:
@@ -24,7 +24,7 @@ def parts_of(folder: Path, train: int, test_from: int) -> dict[str, list[Path]]:
     SystemExit
         If there are not enough.
     """
-    paths = sorted(filter(images.is_image_name, folder.iterdir()), key=sha256_of)
+    paths = sorted(filter(loader.is_image_name, folder.iterdir()), key=sha256_of)
     if not train <= test_from < len(paths):
         raise SystemExit(
             f"error: {folder}: {len(paths)} images; {train} to train on and those from {test_from} on do not go"

@@ -24,7 +24,7 @@ BATCH_SIZE = 32
 FROM_LAYER = 100
 LEARNING_RATE = 1e-4
 CLASSES = photographs.CLASSES
-# Of `stages.parts.augment`; the layers of the Keras side draw from the same ranges.
+# Of `graft.images.augmentation`; the layers of the Keras side draw from the same ranges.
 AUGMENTATION = {
     "flip": "horizontal",
     "rotation": 15.0,
@@ -75,48 +75,50 @@ def keras_side(folder: Path, weights: str | None, epochs: int) -> None:
 
 def fill_store(folder: Path, weights: str | None) -> None:
     """Compute the maps of one augmented view of each image, as `stages.fine_tune` does where the store lacks them."""
-    from stages.parts import backbones, trunk
-    from stages.parts.store import Store
+    from graft.activations.store import Store
+    from graft.backbone import build, cut
 
-    cut = trunk.cut(backbones.build("MobileNetV2", SIZE, weights or "none"), FROM_LAYER)
-    (folder / "trunk.tflite").write_bytes(trunk.compile_network(cut.trunk, "MobileNetV2"))
+    cut = cut.cut(build.build("MobileNetV2", SIZE, weights or "none"), FROM_LAYER)
+    (folder / "trunk.tflite").write_bytes(cut.compile_network(cut.trunk, "MobileNetV2"))
     with Store(folder / "store") as store:
         _activations(folder, store).fill(_requests(folder))
 
 
 def graft_side(folder: Path, weights: str | None, epochs: int) -> None:
     """Fine-tune from the cut, on maps from the store."""
-    from stages.parts import backbones, graft, heads, precision, training, trunk
-    from stages.parts.store import Store
+    from graft.activations.store import Store
+    from graft.backbone import build, cut
+    from graft.heads import attach, head
+    from graft.training import loop, precision
 
-    cut = trunk.cut(backbones.build("MobileNetV2", SIZE, weights or "none"), FROM_LAYER)
-    head = heads.linear(np.zeros((cut.top.output.shape[-1], CLASSES), np.float32), np.zeros(CLASSES, np.float32))
-    model = graft.trainable(graft.Backbone("MobileNetV2", cut, "avg"), head)
+    cut = cut.cut(build.build("MobileNetV2", SIZE, weights or "none"), FROM_LAYER)
+    head = head.linear(np.zeros((cut.top.output.shape[-1], CLASSES), np.float32), np.zeros(CLASSES, np.float32))
+    model = attach.trainable(attach.Backbone("MobileNetV2", cut, "avg"), head)
     requests = _requests(folder)
     labels = np.arange(len(requests)) % CLASSES
-    settings = training.Settings(
+    settings = loop.Settings(
         learning_rate=LEARNING_RATE, epochs=epochs, batch_size=BATCH_SIZE, precision=precision.settled("auto")
     )
     turns = Turns()
     with Store(folder / "store") as store:
         activations = _activations(folder, store)
-        examples = training.Examples(
+        examples = loop.Examples(
             lambda rows, epoch: activations.read("map", [requests[row] for row in rows]), labels
         )
         turns.wait()
-        training.train(model, examples, None, settings, on_epoch=lambda row: turns.done())
+        loop.train(model, examples, None, settings, on_epoch=lambda row: turns.done())
 
 
 def _activations(folder: Path, store):
-    from stages.parts.engine import Activations, Pixels
-    from stages.parts.network import Network
+    from graft.activations.inference import Activations, Pixels
+    from graft.activations.litert import Network
 
     return Activations(Network(folder / "trunk.tflite"), ("map",), Pixels(SIZE, "squash", AUGMENTATION), store)
 
 
 def _requests(folder: Path) -> list:
-    from stages.parts.engine import Request
-    from stages.parts.files import sha256_of
+    from graft.activations.inference import Request
+    from graft.core.files import sha256_of
 
     return [Request(path, sha256_of(path), 1) for path in sorted((folder / "images").rglob("*.jpg"))]
 

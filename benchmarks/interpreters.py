@@ -1,6 +1,6 @@
 """One interpreter a core, or one interpreter with a thread for each: `python -m benchmarks.interpreters`.
 
-Decides how `stages.parts.network` runs a network. Both ways decode in threads beside the network and give the features
+Decides how `graft.activations.litert` runs a network. Both ways decode in threads beside the network and give the features
 of all images; they take turns within one process. The network is `freeze`'s trunk and top.
 """
 
@@ -20,12 +20,12 @@ COUNT = os.cpu_count() or 1
 
 def one_a_core(networks: list[Path], paths: list[Path]) -> None:
     """As Graft does: each thread decodes an image and runs an interpreter of its own on it."""
-    from stages.parts import images
-    from stages.parts.network import Network
-    from stages.parts.threads import in_order
+    from graft.activations.litert import Network
+    from graft.core.threads import in_order
+    from graft.images import loader
 
     network = Network(*networks)
-    for _ in in_order(lambda path: network(images.load(path, SIZE, "squash")), paths):
+    for _ in in_order(lambda path: network(loader.load(path, SIZE, "squash")), paths):
         pass
 
 
@@ -33,13 +33,13 @@ def one_with_threads(networks: list[Path], paths: list[Path]) -> None:
     """Threads decode ahead, and one interpreter runs each convolution on all cores."""
     from ai_edge_litert.interpreter import Interpreter
 
-    from stages.parts import images
-    from stages.parts.threads import in_order
+    from graft.core.threads import in_order
+    from graft.images import loader
 
     chain = [Interpreter(model_path=str(path), num_threads=COUNT) for path in networks]
     for interpreter in chain:
         interpreter.allocate_tensors()
-    for image in in_order(lambda path: images.load(path, SIZE, "squash"), paths):
+    for image in in_order(lambda path: loader.load(path, SIZE, "squash"), paths):
         array = image[None]
         for interpreter in chain:
             interpreter.set_tensor(interpreter.get_input_details()[0]["index"], array)

@@ -19,16 +19,17 @@ def write_classifiers(folder: Path, weights: str) -> None:
     import keras
     import numpy as np
 
-    from stages.parts import backbones, graft, heads, trunk
-    from stages.parts.files import write_json
+    from graft.backbone import build, cut
+    from graft.core.files import write_json
+    from graft.heads import attach, head
 
-    cut = trunk.cut(backbones.build("MobileNetV2", SIZE, weights), 0.6)
+    cut = cut.cut(build.build("MobileNetV2", SIZE, weights), 0.6)
     features = cut.top.output.shape[-1]
     kernel = np.random.default_rng(0).normal(0, 0.1, (features, photographs.CLASSES)).astype(np.float32)
     bias = np.zeros(photographs.CLASSES, np.float32)
-    upper = graft.grafted(cut.top, "avg", heads.linear(kernel, bias))
+    upper = attach.grafted(cut.top, "avg", head.linear(kernel, bias))
     (folder / "models").mkdir()
-    compiled = graft.classifier(graft.Backbone("MobileNetV2", cut, "avg"), upper)
+    compiled = attach.classifier(attach.Backbone("MobileNetV2", cut, "avg"), upper)
     (folder / "models/classifier.tflite").write_bytes(compiled)
     labels = [f"class_{number}" for number in range(photographs.CLASSES)]
     write_json(folder / "models/labels.json", {"labels": labels, "image_size": SIZE, "resize": "squash"})
@@ -55,7 +56,7 @@ def main() -> None:
         image = photographs.bring(folder / "images", options)[0]
         sides.python("benchmarks.predict_start", "--write-classifiers", folder, options.weights or "none")
         calls = {
-            "graft": lambda: sides.python("stages.predict", image, within=folder),
+            "graft": lambda: sides.python("graft.commands.predict", image, within=folder),
             "keras": lambda: sides.python("benchmarks.keras_predict", folder / "classifier.keras", image),
         }
         took = {side: runs[1:] for side, runs in sides.in_turn(calls, options.pairs + 1).items()}

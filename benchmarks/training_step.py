@@ -18,10 +18,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stages.parts import backbones, precision, trunk
-from stages.parts.fast_gradients import with_fast_gradients
-from stages.parts.flat_network import FlatNetwork
-from stages.parts.folding import fold_batch_norms
+from graft.backbone import build, cut
+from graft.backbone.fold_batch_norm import fold_batch_norms
+from graft.training import precision
+from graft.training.fast_gradients import with_fast_gradients
+from graft.training.flat_network import FlatNetwork
 
 BATCH_SIZE = 32
 PAIRS = 15
@@ -63,7 +64,7 @@ def one_layer(size: int, channels: int, layer: keras.Layer) -> keras.Model:
 
 def top_of(name: str, size: int) -> keras.Model:
     """Return what is trained of a backbone for images of that size."""
-    return fold_batch_norms(trunk.cut(backbones.build(name, size, "none"), 0.6).top)
+    return fold_batch_norms(cut.cut(build.build(name, size, "none"), 0.6).top)
 
 
 def update(model: keras.Model, compiled: bool) -> Callable[[], object]:

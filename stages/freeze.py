@@ -1,33 +1,22 @@
-"""Stage freeze: fix the backbone's weights, part it where training starts, and compile both halves."""
+"""Stage freeze: fix the backbone's weights, cut it where training starts, and compile both halves."""
 
-import json
-from pathlib import Path
-
-from stages.parts import backbones, catalog, params
-from stages.parts.errors import run
-from stages.parts.files import replacing, write_json
-from stages.parts.native_output import hidden, importing
+from graft.backbone.build import build
+from graft.core import paths
+from graft.core.errors import run
+from graft.core.files import replacing, write_bytes, write_json
+from graft.core.quiet import hidden, importing
+from graft.settings import params
+from graft.settings.pooling import pool_tensor
+from graft.settings.resolved import image_size, linked_weights
 
 with importing():
-    from stages.parts import trunk
+    import keras
 
-WEIGHTS = Path("data/weights")
-FOLDER = Path("data/backbone")
-
-
-def weights_of(source: Path) -> str:
-    """Return what to build the backbone with: imagenet, none or the path of a weights file."""
-    if source.is_symlink():
-        return str(source.resolve())
-    return json.loads(source.read_text(encoding="utf-8"))["weights"]
+    from graft.backbone.compile import compile_network
+    from graft.backbone.cut import Cut, cut
 
 
-def image_size_of(parameters: params.Parameters) -> int:
-    """Return the pixels on each side that the network sees."""
-    return catalog.image_size(parameters.dataset, parameters.image_size, backbones.get(parameters.backbone).image_size)
-
-
-def description(parameters: params.Parameters, size: int, cut: trunk.Cut, features: tuple[int, ...]) -> dict:
+def description(parameters: params.Parameters, size: int, halves: Cut, features: tuple[int, ...]) -> dict[str, object]:
     """Return what data/backbone/backbone.json says."""
     return {
         "backbone": parameters.backbone,
@@ -35,32 +24,29 @@ def description(parameters: params.Parameters, size: int, cut: trunk.Cut, featur
         "resize": parameters.resize,
         "pooling": parameters.pooling,
         # A fraction may stand for another place at another size, an index does not.
-        "from_layer": cut.first_trained,
+        "from_layer": halves.first_trained,
         "to_layer": parameters.fine_tune.to_layer,
         "features": list(features),
-        "cut": {"after": cut.point.after, "shape": list(cut.point.shape)},
-        "frozen": list(cut.frozen),
-        "trainable": list(cut.trainable),
+        "cut": {"after": halves.point.after, "shape": list(halves.point.shape)},
+        "frozen": list(halves.frozen),
+        "trainable": list(halves.trainable),
     }
 
 
 def main() -> None:
     parameters = params.load()
-    size = image_size_of(parameters)
-    model = backbones.build(parameters.backbone, size, weights_of(WEIGHTS))
-    cut = trunk.cut(model, parameters.fine_tune.from_layer, parameters.fine_tune.to_layer)
-    pooled = trunk.pool(cut.top, parameters.pooling)
+    size = image_size(parameters.image_size, parameters.dataset, parameters.backbone)
+    model = build(parameters.backbone, size, linked_weights(paths.WEIGHTS))
+    halves = cut(model, parameters.fine_tune.from_layer, parameters.fine_tune.to_layer)
+    top = keras.Model(halves.top.input, pool_tensor(halves.top.output, parameters.pooling), name=halves.top.name)
     with hidden():
-        lower, upper = trunk.compile_network(cut.trunk, parameters.backbone), trunk.compile_network(pooled)
-    with replacing(FOLDER / "trunk.tflite") as path:
-        path.write_bytes(lower)
-    with replacing(FOLDER / "top.tflite") as path:
-        path.write_bytes(upper)
-    with replacing(FOLDER / "backbone.weights.h5") as path:
+        write_bytes(paths.TRUNK, compile_network(halves.trunk, parameters.backbone))
+        write_bytes(paths.TOP, compile_network(top))
+    with replacing(paths.BACKBONE_WEIGHTS) as path:
         model.save_weights(path)
-    write_json(FOLDER / "backbone.json", description(parameters, size, cut, pooled.output.shape[1:]))
-    trainable = f"{len(cut.trainable)} layers above it trainable"
-    print(f"{parameters.backbone} at {size} pixels, cut after {cut.point.after}, {trainable}")
+    write_json(paths.BACKBONE_DESCRIPTION, description(parameters, size, halves, top.output.shape[1:]))
+    trainable = f"{len(halves.trainable)} layers above it trainable"
+    print(f"{parameters.backbone} at {size} pixels, cut after {halves.point.after}, {trainable}")
 
 
 if __name__ == "__main__":

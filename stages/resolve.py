@@ -1,51 +1,17 @@
-"""Stage resolve: check every parameter before anything else runs, and say what `dataset` and `weights` stand for.
+"""Stage resolve: check every parameter before anything else runs, and find what `dataset` and `weights` stand for.
 
 A local folder, archive or weights file becomes a link, and DVC reads through the link: a change there is a changed
 dependency. Anything else becomes a small file that says what to fetch.
 """
 
-import os
 from pathlib import Path
 
-from stages.parts import catalog, params, registry, tensorboard
-from stages.parts.errors import GraftError, run
-from stages.parts.files import write_json
-from stages.parts.native_output import importing
-
-SOURCE = Path("data/source")
-WEIGHTS = Path("data/weights")
-WEIGHT_NAMES = ("imagenet", "none")
-
-
-def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
-    """Return the weights file of that path, or the named weights as a dictionary.
-
-    Raises
-    ------
-    GraftError
-        If there is no such file.
-    """
-    if weights in WEIGHT_NAMES:
-        return {"weights": weights}
-    path = root / os.path.expanduser(weights)
-    if not path.is_file():
-        raise GraftError(f"weights: no file {weights}; give one, or one of {', '.join(WEIGHT_NAMES)}")
-    return path
-
-
-def image_size_of(parameters: params.Parameters) -> int:
-    """Return the pixels on each side that the backbone is to see.
-
-    Raises
-    ------
-    GraftError
-        If it takes none that small.
-    """
-    backbone = registry.get(parameters.backbone)
-    size = catalog.image_size(parameters.dataset, parameters.image_size, backbone.image_size)
-    if size < backbone.minimum_size:
-        raise GraftError(f"image_size: {size} is too small, {backbone.name} takes {backbone.minimum_size} or more")
-    return size
+from graft.core import paths, tensorboard
+from graft.core.errors import GraftError, run
+from graft.core.files import write_json
+from graft.core.quiet import importing
+from graft.settings import datasets, params
+from graft.settings.resolved import image_size, weights_source
 
 
 def check_layers(parameters: params.Parameters, size: int) -> None:
@@ -61,8 +27,22 @@ def check_layers(parameters: params.Parameters, size: int) -> None:
         return
     # Names and numbers of layers need the network itself, and so TensorFlow, which takes seconds to start.
     with importing():
-        from stages.parts import backbones, trunk
-    trunk.trained_layers(backbones.build(parameters.backbone, size, "none"), first, end)
+        from graft.backbone.build import build
+        from graft.backbone.cut import trained_layers
+    trained_layers(build(parameters.backbone, size, "none"), first, end)
+
+
+def check_tensorboard(parameters: params.Parameters) -> None:
+    """Check that logs for TensorBoard can be written where they are wanted.
+
+    Raises
+    ------
+    GraftError
+        If its package is not installed.
+    """
+    for key, wanted in (("head", parameters.head.tensorboard), ("fine_tune", parameters.fine_tune.tensorboard)):
+        if wanted:
+            tensorboard.require(f"{key}.tensorboard")
 
 
 def link_or_write(output: Path, source: Path | dict) -> None:
@@ -85,16 +65,14 @@ def link_or_write(output: Path, source: Path | dict) -> None:
 
 def main() -> None:
     parameters = params.load()
-    check_layers(parameters, image_size_of(parameters))
-    for key, wanted in (("head", parameters.head.tensorboard), ("fine_tune", parameters.fine_tune.tensorboard)):
-        if wanted:
-            tensorboard.require(f"{key}.tensorboard")
+    check_layers(parameters, image_size(parameters.image_size, parameters.dataset, parameters.backbone))
+    check_tensorboard(parameters)
     # In temporary experiments the working folder is a clone; paths are meant from the repository itself.
-    root = Path(os.environ.get("DVC_ROOT", "."))
-    found = catalog.find(parameters.dataset, parameters.dataset_sha256, root)
+    root = paths.repository()
+    found = datasets.find(parameters.dataset, parameters.dataset_sha256, root)
     weights = weights_source(parameters.weights, root)
-    link_or_write(SOURCE, found if isinstance(found, Path) else found.model_dump(exclude_none=True))
-    link_or_write(WEIGHTS, weights)
+    link_or_write(paths.SOURCE, found if isinstance(found, Path) else found.model_dump(exclude_none=True))
+    link_or_write(paths.WEIGHTS, weights)
     print(f"dataset {parameters.dataset}, backbone {parameters.backbone}, weights {parameters.weights}")
 
 

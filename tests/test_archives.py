@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.parts import archives
-from stages.parts.errors import GraftError
+from graft.core.errors import GraftError
+from graft.data import archives
 
 FILES = {"photos/roses/1.jpg": b"first", "photos/tulips/2 ü.jpg": b"second" * 1000, "LICENSE.txt": b""}
 TAR_BLOCK = 512

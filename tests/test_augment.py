@@ -4,28 +4,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.parts import augment
+from graft.images import augmentation
 
 SIZE = 32
 FIRST = ("flip", "rotation", "zoom", "shift", "brightness", "contrast", "saturation")
-STILL = augment.AT_REST | {"probability": 1}
+STILL = augmentation.AT_REST | {"probability": 1}
 LIVELY = dict.fromkeys(FIRST, 0.2) | {"flip": "both", "rotation": 20, "shear": 10, "crop": 0.8}
 IMAGE = "ab" * 32
 
 
 @pytest.fixture
 def picture(draw_picture):
-    return draw_picture((120, 90, 60), 1, augment.base_size(SIZE))
+    return draw_picture((120, 90, 60), 1, augmentation.base_size(SIZE))
 
 
 @pytest.fixture
 def view(picture):
     """Return a function of (number, settings, image) that gives a view of the picture as whole numbers."""
-    extended = augment.extended(picture)
+    extended = augmentation.extended(picture)
 
     def viewed(number, sha256=IMAGE, **settings):
         settings = STILL | settings
-        pixels = augment.view(extended, SIZE, augment.generator(sha256, number, settings), settings)
+        pixels = augmentation.view(extended, SIZE, augmentation.generator(sha256, number, settings), settings)
         assert (pixels.shape, pixels.dtype) == ((SIZE, SIZE, 3), np.uint8)
         return pixels.astype(int)
 
@@ -44,14 +44,14 @@ def test_every_view_and_every_image_is_drawn_anew(view):
 
 
 def test_a_view_does_not_depend_on_the_order_of_the_settings():
-    draws = [augment.generator(IMAGE, 1, dict(items)).random() for items in (LIVELY.items(), reversed(LIVELY.items()))]
+    draws = [augmentation.generator(IMAGE, 1, dict(items)).random() for items in (LIVELY.items(), reversed(LIVELY.items()))]
     assert draws[0] == draws[1]
 
 
 def test_views_do_not_depend_on_pythons_hash_seed(run_python):
-    script = f"from stages.parts.augment import generator; print(generator('{IMAGE}', 1, {STILL}).random())"
+    script = f"from graft.images.augmentation import generator; print(generator('{IMAGE}', 1, {STILL}).random())"
     numbers = {run_python("-c", script, PYTHONHASHSEED=seed).stdout for seed in ("0", "1")}
-    assert numbers == {f"{augment.generator(IMAGE, 1, STILL).random()}\n"}
+    assert numbers == {f"{augmentation.generator(IMAGE, 1, STILL).random()}\n"}
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -100,13 +100,13 @@ def test_every_setting_changes_the_view_and_more_of_it_changes_more(view, settin
 
 
 def test_a_shift_moves_by_no_more_than_its_share(draw_picture):
-    base = augment.base_size(SIZE)
+    base = augmentation.base_size(SIZE)
     spot = np.zeros((base, base, 3), np.uint8)
     spot[base // 2 - 2 : base // 2 + 2, base // 2 - 2 : base // 2 + 2] = 255
-    extended, settings = augment.extended(Image.fromarray(spot)), STILL | {"shift": 0.2}
+    extended, settings = augmentation.extended(Image.fromarray(spot)), STILL | {"shift": 0.2}
     offsets = []
     for number in range(1, 60):
-        pixels = augment.view(extended, SIZE, augment.generator(IMAGE, number, settings), settings)[..., 0]
+        pixels = augmentation.view(extended, SIZE, augmentation.generator(IMAGE, number, settings), settings)[..., 0]
         rows, columns = np.nonzero(pixels > 127)
         offsets += [(rows.mean() + 0.5 - SIZE / 2) / SIZE, (columns.mean() + 0.5 - SIZE / 2) / SIZE]
     assert max(map(abs, offsets)) <= 0.2 + 1 / SIZE
@@ -115,15 +115,15 @@ def test_a_shift_moves_by_no_more_than_its_share(draw_picture):
 
 
 def test_beyond_the_edge_the_mirror_image_goes_on_and_nothing_is_black():
-    white = augment.extended(Image.new("RGB", (augment.base_size(SIZE),) * 2, "white"))
+    white = augmentation.extended(Image.new("RGB", (augmentation.base_size(SIZE),) * 2, "white"))
     settings = STILL | {"shift": 0.4, "zoom": 0.1}
     for number in range(1, 30):
-        assert augment.view(white, SIZE, augment.generator(IMAGE, number, settings), settings).min() == 255
+        assert augmentation.view(white, SIZE, augmentation.generator(IMAGE, number, settings), settings).min() == 255
 
 
 def test_the_extended_picture_has_the_picture_in_its_middle():
     pixels = np.arange(16, dtype=np.uint8).reshape(4, 4)[..., np.newaxis].repeat(3, axis=2)
-    extended = np.asarray(augment.extended(Image.fromarray(pixels)))[..., 0]
+    extended = np.asarray(augmentation.extended(Image.fromarray(pixels)))[..., 0]
     np.testing.assert_array_equal(extended[2:6, 2:6], pixels[..., 0])
     np.testing.assert_array_equal(extended[2, :], [1, 0, 0, 1, 2, 3, 3, 2])
 
@@ -138,10 +138,10 @@ def middle_of():
     def shown(slide, size, **settings):
         along = np.linspace(0, 255, max(size)).astype(np.uint8)
         ramp = np.tile(along, (min(size), 1)) if size[0] > size[1] else np.tile(along[:, np.newaxis], min(size))
-        extended, settings = augment.extended(Image.fromarray(np.stack([ramp] * 3, axis=-1))), STILL | settings
+        extended, settings = augmentation.extended(Image.fromarray(np.stack([ramp] * 3, axis=-1))), STILL | settings
         settings["slide"] = slide
         views = [
-            augment.view(extended, SIZE, augment.generator(IMAGE, number, settings), settings)
+            augmentation.view(extended, SIZE, augmentation.generator(IMAGE, number, settings), settings)
             for number in range(1, 60)
         ]
         return [
@@ -177,16 +177,16 @@ def test_a_square_has_nowhere_to_slide(view):
 
 
 def test_a_view_never_changes_the_picture(picture):
-    extended = augment.extended(picture)
+    extended = augmentation.extended(picture)
     before = np.asarray(extended).copy()
-    augment.view(extended, SIZE, augment.generator(IMAGE, 1, LIVELY), LIVELY)
+    augmentation.view(extended, SIZE, augmentation.generator(IMAGE, 1, LIVELY), LIVELY)
     np.testing.assert_array_equal(np.asarray(extended), before)
 
 
 def test_a_setting_at_rest_is_as_good_as_none(view):
     first = {name: value for name, value in LIVELY.items() if name in FIRST}
-    assert augment.identity(STILL | first) == first
-    draws = [augment.generator(IMAGE, 1, settings).random() for settings in (first, STILL | first)]
+    assert augmentation.identity(STILL | first) == first
+    draws = [augmentation.generator(IMAGE, 1, settings).random() for settings in (first, STILL | first)]
     assert draws[0] == draws[1]
     strong = {"randaugment": {"count": 0, "magnitude": 30}}
     np.testing.assert_array_equal(view(1, **LIVELY), view(1, **LIVELY, **strong))
@@ -195,7 +195,7 @@ def test_a_setting_at_rest_is_as_good_as_none(view):
 def test_a_setting_that_changes_something_draws_anew():
     changed = {"slide": 1, "shear": 1, "crop": 0.9, "probability": 0.5, "randaugment": {"count": 1, "magnitude": 9}}
     settings = [LIVELY] + [LIVELY | {name: value} for name, value in changed.items()]
-    assert len({augment.generator(IMAGE, 1, each).random() for each in settings}) == 6
+    assert len({augmentation.generator(IMAGE, 1, each).random() for each in settings}) == 6
 
 
 @pytest.mark.parametrize(("little", "much"), [({"shear": 2}, {"shear": 30}), ({"crop": 0.95}, {"crop": 0.4})])
@@ -233,9 +233,9 @@ def view_of():
     """Return a function of (grey pixels, number, settings) that gives a view of them, one channel."""
 
     def viewed(pixels, number=1, **settings):
-        extended = augment.extended(Image.fromarray(np.stack([pixels] * 3, axis=-1)))
+        extended = augmentation.extended(Image.fromarray(np.stack([pixels] * 3, axis=-1)))
         settings = STILL | settings
-        return augment.view(extended, SIZE, augment.generator(IMAGE, number, settings), settings)[..., 0]
+        return augmentation.view(extended, SIZE, augmentation.generator(IMAGE, number, settings), settings)[..., 0]
 
     return viewed
 
@@ -276,26 +276,26 @@ def test_randaugment_moves_pixels_within_the_one_warp(view):
 
 def test_the_mirror_image_around_a_picture_is_numpys(draw_picture):
     for size in (2, 5, 32):
-        picture, margin = draw_picture((120, 90, 60), 3, size), round(size * augment.MARGIN)
+        picture, margin = draw_picture((120, 90, 60), 3, size), round(size * augmentation.MARGIN)
         padded = np.pad(np.asarray(picture), ((margin, margin), (margin, margin), (0, 0)), "symmetric")
-        np.testing.assert_array_equal(np.asarray(augment.extended(picture)), padded)
+        np.testing.assert_array_equal(np.asarray(augmentation.extended(picture)), padded)
 
 
 @pytest.mark.parametrize("size", [(9, 6), (6, 9), (30, 6)])
 def test_the_margin_is_as_wide_on_every_side_of_a_picture_that_is_no_square(size):
     pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
     padded = np.pad(pixels, ((3, 3), (3, 3), (0, 0)), "symmetric")
-    np.testing.assert_array_equal(np.asarray(augment.extended(Image.fromarray(pixels))), padded)
+    np.testing.assert_array_equal(np.asarray(augmentation.extended(Image.fromarray(pixels))), padded)
 
 
 def test_views_without_the_later_settings_are_those_of_the_first_version():
     """What fixes a view: the generator's seed, and how many numbers are drawn from it before the colours."""
     settings = STILL | dict.fromkeys(FIRST, 0.2) | {"flip": "both", "rotation": 20.0}
-    draw = augment.generator(IMAGE, 1, settings)
+    draw = augmentation.generator(IMAGE, 1, settings)
     assert draw.random() == 0.38625330854195117
-    white = augment.extended(Image.new("RGB", (augment.base_size(SIZE),) * 2, (100, 100, 100)))
-    seen = augment.view(white, SIZE, augment.generator(IMAGE, 1, settings), settings)
-    draw = augment.generator(IMAGE, 1, settings)
+    white = augmentation.extended(Image.new("RGB", (augmentation.base_size(SIZE),) * 2, (100, 100, 100)))
+    seen = augmentation.view(white, SIZE, augmentation.generator(IMAGE, 1, settings), settings)
+    draw = augmentation.generator(IMAGE, 1, settings)
     numbers = [draw.random() for _ in range(7)]
     # Of one grey, nothing but the brightness can be seen: the seventh number, after two flips and four of the warp.
     assert (seen == int(100 * (1 + (2 * numbers[6] - 1) * 0.2))).all()
@@ -304,9 +304,9 @@ def test_views_without_the_later_settings_are_those_of_the_first_version():
 def test_with_a_probability_too_a_slide_at_rest_leaves_the_views_of_before():
     """Ten numbers say what is done, as many as there were settings before `slide`; then come those of the warp."""
     settings = STILL | dict.fromkeys(FIRST, 0.2) | {"flip": "both", "rotation": 20.0, "probability": 1 - 1e-9}
-    grey = augment.extended(Image.new("RGB", (augment.base_size(SIZE),) * 2, (100, 100, 100)))
-    seen = augment.view(grey, SIZE, augment.generator(IMAGE, 1, settings), settings)
-    draw = augment.generator(IMAGE, 1, settings)
+    grey = augmentation.extended(Image.new("RGB", (augmentation.base_size(SIZE),) * 2, (100, 100, 100)))
+    seen = augmentation.view(grey, SIZE, augmentation.generator(IMAGE, 1, settings), settings)
+    draw = augmentation.generator(IMAGE, 1, settings)
     numbers = [draw.random() for _ in range(17)]
     assert (seen == int(100 * (1 + (2 * numbers[16] - 1) * 0.2))).all()
 

@@ -7,8 +7,8 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from stages.parts.checkpoint import MAGIC_NUMBER, PROTOCOL_VERSION, read_checkpoint, wheel_file
-from stages.parts.errors import GraftError
+from graft.backbone.torch_checkpoint import MAGIC_NUMBER, PROTOCOL_VERSION, read_checkpoint, wheel_file
+from graft.core.errors import GraftError
 
 MACHINE = {"protocol_version": PROTOCOL_VERSION, "little_endian": True, "type_sizes": {"int": 4}}
 

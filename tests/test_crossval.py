@@ -15,9 +15,9 @@ import revisions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import crossval
-from stages.parts.errors import GraftError
-from stages.parts.files import write_text
+from graft.commands import crossval
+from graft.core.errors import GraftError
+from graft.core.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDS = [
@@ -224,9 +224,9 @@ def test_make_passes_its_variables_on():
         result = subprocess.run(command, cwd=ROOT, env=os.environ | {"NAME": "host"}, capture_output=True, text=True)
         return [line.split() for line in result.stdout.splitlines()][-1]
 
-    crossval = ["python", "-m", "stages.crossval"]
+    crossval = ["python", "-m", "graft.commands.crossval"]
     assert printed("crossval") == crossval
     assert printed("crossval", "SET=lr=1e-4 seed=1", "NAME=mobile", "AGAINST=main") == [
         *crossval, "-S", "'lr=1e-4'", "-S", "'seed=1'", "--name", "'mobile'", "--against", "'main'",
     ]  # fmt: skip
-    assert printed("study", "NAME=depth", "SET=lr=1") == ["python", "-m", "stages.study", "-S", "'lr=1'", "'depth'"]
+    assert printed("study", "NAME=depth", "SET=lr=1") == ["python", "-m", "graft.commands.study", "-S", "'lr=1'", "'depth'"]

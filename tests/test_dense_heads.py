@@ -11,9 +11,10 @@ import pytest
 import yaml
 from tensorflow import make_ndarray
 
-from stages.parts import dense_heads, params
-from stages.parts.dense_heads import Batches, attached, drawn, fit
-from stages.parts.errors import GraftError
+from graft.core.errors import GraftError
+from graft.heads import dense
+from graft.heads.dense import Batches, attached, drawn, fit
+from graft.settings import params
 
 ROOT = Path(__file__).parent.parent
 CLASSES = 3
@@ -233,10 +234,10 @@ def test_a_log_for_tensorboard_is_written_on_demand(tmp_path):
 
 
 def test_the_tables_hold_what_params_yaml_can_name():
-    assert set(get_args(params.Initializer)) == set(dense_heads.INITIALIZERS)
-    assert set(get_args(params.Optimizer)) == set(dense_heads.OPTIMIZERS)
-    assert set(get_args(params.Schedule)) == set(dense_heads.SCHEDULES)
-    assert set(get_args(params.Pooling)) == set(dense_heads.POOLINGS) == set(dense_heads.ARRAY_POOLINGS)
+    assert set(get_args(params.Initializer)) == set(dense.INITIALIZERS)
+    assert set(get_args(params.Optimizer)) == set(dense.OPTIMIZERS)
+    assert set(get_args(params.Schedule)) == set(dense.SCHEDULES)
+    assert set(get_args(params.Pooling)) == set(dense.POOLINGS) == set(dense.ARRAY_POOLINGS)
 
 
 def test_two_processes_train_the_same_weights_to_the_last_bit():

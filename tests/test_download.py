@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from graft.core.errors import GraftError
+from graft.core.files import read_rows
+from graft.data import archives
 from stages import download, resolve
-from stages.parts import archives
-from stages.parts.errors import GraftError
-from stages.parts.files import read_rows
 
 RAW, REPORT, LIST = Path("data/raw"), Path("data/raw.json"), Path("data/images.csv")
 CLASSES = ("blue", "green", "red")

@@ -7,7 +7,7 @@ SETTINGS = ("split.folds=2", "fine_tune.epochs=0", "augment.views=0")
 
 
 def test_folds_run_as_experiments_once_and_the_workspace_stays_as_it_was(clone):
-    crossval = ["python", "-m", "stages.crossval", *(part for text in SETTINGS for part in ("-S", text))]
+    crossval = ["python", "-m", "graft.commands.crossval", *(part for text in SETTINGS for part in ("-S", text))]
     printed = clone.run(*crossval, "--name", "first")
     assert "done before" not in printed
     assert clone.git("status", "--porcelain") == "?? metrics/crossval.csv\n?? metrics/crossval.json\n"

@@ -45,7 +45,7 @@ def test_display_names_and_other_views_are_set_on_the_command_line_and_the_backb
     assert description["labels"] == ["blue", "green", "red"]
     assert description["display_names"] == {"green": "vert", "red": "红色"}
     assert (clone.path / "metrics/plots/predictions.png").exists()
-    assert "红色 " in clone.run(sys.executable, "-m", "stages.predict", clone.photos / "red")
+    assert "红色 " in clone.run(sys.executable, "-m", "graft.commands.predict", clone.photos / "red")
 
 
 def test_a_head_with_hidden_layers_learns_from_views_which_fine_tuning_then_finds_in_the_store(clone):

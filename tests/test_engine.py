@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.parts import augment, engine, images
-from stages.parts.engine import Activations, Pixels, Request
-from stages.parts.errors import GraftError
-from stages.parts.files import sha256_of, write_json, write_rows
-from stages.parts.folders import COLUMNS
-from stages.parts.network import Network
-from stages.parts.store import Store
+from graft.activations import inference
+from graft.activations.inference import Activations, Pixels, Request
+from graft.activations.litert import Network
+from graft.activations.store import Store
+from graft.core.errors import GraftError
+from graft.core.files import sha256_of, write_json, write_rows
+from graft.data.folders import COLUMNS
+from graft.images import augmentation, loader
 
 AUGMENT = {"flip": "horizontal", "rotation": 15, "zoom": 0.1, "shift": 0.1}
 AUGMENT |= {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1}
@@ -67,7 +68,7 @@ def test_outputs_come_in_the_order_of_the_requests(tmp_path, network, requests):
         computing = Activations(network, ("map", "features"), Pixels(16, "squash"), store)
         computing.fill(requests)
         for order in (requests, requests[::-1]):
-            expected = [network(images.load(request.path, 16, "squash")) for request in order]
+            expected = [network(loader.load(request.path, 16, "squash")) for request in order]
             features, maps = computing.read("features", order), computing.read("map", order)
             assert (features.shape, features.dtype) == ((36, 4), np.float32)
             assert (maps.shape, maps.dtype) == ((36, 8, 8, 4), np.float16)
@@ -116,13 +117,13 @@ def test_a_file_of_the_same_name_with_other_content_is_another_image(activations
 
 def test_each_view_is_computed_once_and_its_image_is_read_once(activations, requests, monkeypatch):
     readings = Counter()
-    read = images.read
+    read = loader.read
 
     def counted(path, size, resize):
         readings[path] += 1
         return read(path, size, resize)
 
-    monkeypatch.setattr(engine.images, "read", counted)
+    monkeypatch.setattr(inference.images, "read", counted)
     assert activations(views(requests, range(4)))[0] == 4 * 36
     assert set(readings.values()) == {1}
     assert activations(views(requests, range(4)))[0] == 0
@@ -152,12 +153,12 @@ def test_other_pixels_are_other_images(activations, requests, pixels):
     assert activations(requests, pixels=pixels)[0] == 36
 
 
-@pytest.mark.parametrize("resize", images.RESIZERS)
+@pytest.mark.parametrize("resize", loader.RESIZERS)
 def test_every_way_of_resizing_gives_views(requests, resize):
     path, sha256, _ = requests[0]
     shown = list(Pixels(16, resize, AUGMENT).views(path, sha256, [0, 1, 2]))
     assert [pixels.shape for pixels in shown] == [(16, 16, 3)] * 3
-    np.testing.assert_array_equal(shown[0], images.load(path, 16, resize))
+    np.testing.assert_array_equal(shown[0], loader.load(path, 16, resize))
 
 
 def test_views_of_a_crop_slide_over_what_it_cuts_off(tmp_path, encode):
@@ -168,7 +169,7 @@ def test_views_of_a_crop_slide_over_what_it_cuts_off(tmp_path, encode):
     path.write_bytes(encode(Image.fromarray(pixels), ".png"))
     darkest = {}
     for slide in (0, 1):
-        settings = augment.AT_REST | {"slide": slide}
+        settings = augmentation.AT_REST | {"slide": slide}
         shown = [list(Pixels(16, resize, settings).views(path, "ab" * 32, numbers)) for resize in ("crop", "squash")]
         darkest[slide] = [np.min([view.mean() for view in views]) for views in shown]
     # At that end, half of a square is black; of the whole, a quarter.
@@ -198,7 +199,7 @@ def test_what_the_store_lost_is_computed_on_reading(activations, network, reques
 def test_an_unreadable_image_stops_with_its_path(activations, requests):
     broken = requests[0].path.with_name("zz broken.jpg")
     broken.write_bytes(b"")
-    with pytest.raises(images.UnreadableImageError, match=r"zz broken\.jpg: not a readable image"):
+    with pytest.raises(loader.UnreadableImageError, match=r"zz broken\.jpg: not a readable image"):
         activations([*requests, Request(broken, "f" * 64)])
 
 
@@ -247,6 +248,6 @@ def test_the_stage_writes_one_row_of_features_per_row_of_the_split(project, comp
     assert result.returncode == 0, result.stderr
     assert result.stdout == "features [4] of 36 images and 36 views, 72 computed now\n"
     network = Network(compiled.trunk, compiled.top)
-    expected = [network(images.load(request.path, 16, "squash"))[1] for request in reversed(requests)]
+    expected = [network(loader.load(request.path, 16, "squash"))[1] for request in reversed(requests)]
     np.testing.assert_array_equal(np.load("data/features/features.npy"), expected)
     assert run_python("-m", "stages.extract", folder=project.folder).stdout.endswith(" 0 computed now\n")

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from stages.parts.errors import GraftError, nearest, run
+from graft.core.errors import GraftError, nearest, run
 
 
 def test_the_nearest_name_is_suggested():
@@ -59,6 +59,6 @@ def test_an_interrupt_ends_with_the_status_of_shells():
 
 
 def test_the_line_goes_to_stderr_with_status_1(run_python):
-    script = "from stages.parts.errors import *\ndef main(): raise GraftError('no such key')\nrun(main)"
+    script = "from graft.core.errors import *\ndef main(): raise GraftError('no such key')\nrun(main)"
     result = run_python("-c", script)
     assert (result.returncode, result.stdout, result.stderr) == (1, "", "error: no such key\n")

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from graft.core.errors import GraftError
+from graft.core.files import read_rows, sha256_of, write_json, write_rows
+from graft.data.folders import COLUMNS
+from graft.heads import head
+from graft.scores import metrics
 from stages import evaluate, train_head
-from stages.parts import heads, scores
-from stages.parts.errors import GraftError
-from stages.parts.files import read_rows, sha256_of, write_json, write_rows
-from stages.parts.folders import COLUMNS
 
 LABELS = ["blue", "green", "red"]
 METRICS = Path("metrics")
@@ -52,7 +53,7 @@ def test_a_perfect_classifier_is_called_perfect_with_an_interval(data, capsys):
     found = read("accuracy.json")
     assert (found["accuracy"], found["balanced_accuracy"], found["macro_f1"]) == (1.0, 1.0, 1.0)
     assert found["top_k_accuracy"] == {"k": 2, "accuracy": 1.0}
-    assert (found["accuracy_low"], found["accuracy_high"]) == scores.wilson_interval(9, 9)
+    assert (found["accuracy_low"], found["accuracy_high"]) == metrics.wilson_interval(9, 9)
     assert found["images"] == 9
     assert capsys.readouterr().out == f"accuracy 1.0000 ({found['accuracy_low']:.4f} to 1.0000) on 9 test images\n"
 
@@ -171,7 +172,7 @@ def test_the_head_has_the_same_bytes_each_time(features):
 
 
 def saved_head():
-    ((kernel, bias),) = heads.read("models/head.npz").dense
+    ((kernel, bias),) = head.read("models/head.npz").dense
     return np.vstack([kernel, bias])
 
 
@@ -252,7 +253,7 @@ def test_every_kind_of_head_learns_and_has_the_same_bytes_each_time(features, pr
         train_head.main()
         written.add(Path("models/head.npz").read_bytes())
     assert len(written) == 1
-    assert heads.read("models/head.npz").kind == kind
+    assert head.read("models/head.npz").kind == kind
     assert read("head.json")["head"]["accuracy"] == 1.0
 
 
@@ -277,7 +278,7 @@ def test_a_head_learns_from_the_views_that_it_is_told_to(views, project, kind):
     for number in (0, 2):
         project.set(head__views=number, **KINDS[kind])
         train_head.main()
-        losses.append(heads.read("models/head.npz").dense[0][0])
+        losses.append(head.read("models/head.npz").dense[0][0])
     assert not np.allclose(*losses)
     assert read("head.json")["head"]["accuracy"] == 1.0
 

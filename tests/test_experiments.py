@@ -7,8 +7,8 @@ import one_stage
 import pytest
 from one_stage import git
 
-from stages import experiments
-from stages.parts.errors import GraftError
+from graft.commands import experiments
+from graft.core.errors import GraftError
 
 METRICS = Path("metrics/accuracy.json")
 

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from clones import ROOT, Clone, experiments, make_environment, wait_for
 
-from stages import predict
-from stages.experiments import parse_settings
-from stages.parts import catalog, params, registry
+from graft.commands import predict
+from graft.commands.experiments import parse_settings
+from graft.settings import backbone_table, datasets, params
 from stages.resolve import image_size_of
 
 PAGE = (ROOT / "docs/experiments.md").read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def parameters_of(arguments: list[str]) -> list[params.Parameters]:
 def check_experiment(arguments: list[str]) -> None:
     for parameters in parameters_of(arguments):
         image_size_of(parameters)
-        assert parameters.dataset in catalog.entries() or parameters.dataset.startswith(OWN)
+        assert parameters.dataset in datasets.entries() or parameters.dataset.startswith(OWN)
         assert parameters.weights in ("imagenet", "none") or parameters.weights.startswith(OWN)
 
 
@@ -76,7 +76,7 @@ def check_study(arguments: list[str]) -> None:
 def check_prediction(arguments: list[str]) -> None:
     with mock.patch("sys.argv", ["predict", *arguments]):
         found = predict.parsed_arguments()
-    assert found.backbone is None or registry.get(found.backbone).published
+    assert found.backbone is None or backbone_table.get(found.backbone).published
 
 
 # By how a command begins, what checks its other words.
@@ -84,7 +84,7 @@ CHECKS = {
     "dvc exp run": check_experiment,
     "dvc queue": check_queue,
     "make study": check_study,
-    "python -m stages.predict": check_prediction,
+    "python -m graft.commands.predict": check_prediction,
 }
 
 
@@ -260,7 +260,7 @@ def test_photos_are_named_by_a_pretrained_network(page, block):
     assert re.search(r"^photos?(/\w+)?\.(jpg|png): .+ \d+\.\d%", printed, re.MULTILINE)
 
 
-@pytest.mark.parametrize("block", blocks_with("stages.predict", "nothing", but="--imagenet"))
+@pytest.mark.parametrize("block", blocks_with("graft.commands.predict", "nothing", but="--imagenet"))
 def test_photos_are_named_by_the_retrained_network(page, block):
     (experiment,) = (line for line in lines_of("dvc exp run") if " -n scratch " in line)
     run_block(page, experiment.replace(" -n ", " -n retrained-"))

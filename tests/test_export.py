@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from clones import SMALL
 
+from graft.core.files import read_rows, write_rows
+from graft.scores import metrics
+from graft.serving.classifier import Classifier
+from graft.settings import params
 from stages import export
-from stages.parts import params, scores
-from stages.parts.classifier import Classifier
-from stages.parts.files import read_rows, write_rows
 
 LABELS = ["daisy", "roses", "tulips"]
 
@@ -75,7 +76,7 @@ def exported_with(clone, **settings):
     shares = np.stack(list(classifier.all_probabilities([clone.path / "data/raw" / row["path"] for row in rows])))
     labels = np.array([classifier.labels.index(row["label"]) for row in rows])
     told = json.loads((clone.path / "metrics/export.json").read_text(encoding="utf-8"))
-    return told, scores.choice(shares, labels)
+    return told, metrics.choice(shares, labels)
 
 
 def repeat_validation(clone, times):

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graft.activations.inference import Activations, Pixels, Request
+from graft.activations.litert import Network
+from graft.activations.store import Store, default_folder
+from graft.core.errors import GraftError
+from graft.core.files import read_rows, sha256_of, write_json, write_rows
+from graft.data.folders import COLUMNS
+from graft.settings import datasets, params
 from stages import extract
-from stages.parts import catalog, params
-from stages.parts.engine import Activations, Pixels, Request
-from stages.parts.errors import GraftError
-from stages.parts.files import read_rows, sha256_of, write_json, write_rows
-from stages.parts.folders import COLUMNS
-from stages.parts.network import Network
-from stages.parts.store import Store, default_folder
 
 FEATURES, VIEWS = Path("data/features/features.npy"), Path("data/features/views.npy")
 
@@ -42,7 +42,7 @@ def train(project, image_folder, compiled):
 
 def activations(store, outputs, *networks):
     settings = params.load()
-    augmentation = catalog.augmentation(settings.dataset, settings.augment.model_dump(exclude={"views"}))
+    augmentation = datasets.augmentation(settings.dataset, settings.augment.model_dump(exclude={"views"}))
     return Activations(Network(*networks), outputs, Pixels(16, "squash", augmentation), store)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stages.parts.fast_gradients import with_fast_gradients
+from graft.training.fast_gradients import with_fast_gradients
 
 
 def network(height, width, kernel_size, strides=1, padding="same"):

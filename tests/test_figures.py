@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.parts import figures
-from stages.parts.errors import GraftError
+from graft.core.errors import GraftError
+from graft.report import figures
 
 MATRIX = np.array([[5, 1, 0], [0, 7, 2], [0, 0, 9]])
 NAMES = ["blue", "green", "red"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.parts.errors import GraftError
-from stages.parts.files import read_json, read_rows, replacing, sha256_of, write_json, write_rows, write_text
+from graft.core.errors import GraftError
+from graft.core.files import read_json, read_rows, replacing, sha256_of, write_json, write_rows, write_text
 
 
 def _write_half(path, error):

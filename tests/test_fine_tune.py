@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graft.activations.inference import Request
+from graft.heads.head import probabilities
+from graft.images.view_order import view_in_epoch
+from graft.scores import metrics
+from graft.training.loop import Examples
 from stages import fine_tune
-from stages.parts import scores
-from stages.parts.engine import Request
-from stages.parts.heads import probabilities
-from stages.parts.training import Examples
-from stages.parts.views import view_in_epoch
 
 MAPS = np.random.default_rng(0).normal(size=(200, 2, 2, 3)).astype(np.float32)
 
@@ -89,5 +89,5 @@ def test_the_figures_are_those_of_the_calibrated_network():
     noisy = validation._replace(labels=np.where(np.arange(200) % 5, validation.labels, 1 - validation.labels))
     model = network(START)
     _, figures = fine_tune.settled(model, model.get_weights(), [1.0], noisy)
-    assert figures == pytest.approx(scores.choice(probabilities(logits_of(model)), noisy.labels), abs=1e-5)
+    assert figures == pytest.approx(metrics.choice(probabilities(logits_of(model)), noisy.labels), abs=1e-5)
     assert figures["accuracy"] == pytest.approx(0.8)

@@ -6,7 +6,7 @@ import re
 import pytest
 from PIL import Image, ImageOps
 
-from stages.parts.fingerprint import fingerprint
+from graft.data.perceptual_hash import fingerprint
 
 GREEN = (50, 180, 60)
 

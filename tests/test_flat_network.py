@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stages.parts.flat_network import FlatNetwork
+from graft.training.flat_network import FlatNetwork
 
 
 @pytest.fixture

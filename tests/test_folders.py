@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.parts import folders
-from stages.parts.errors import GraftError
-from stages.parts.folders import Found
+from graft.core.errors import GraftError
+from graft.data import folders
+from graft.data.folders import Found
 
 GREEN = (50, 180, 60)
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from stages.parts import backbones, trunk
-from stages.parts.folding import fold_batch_norms
+from graft.backbone import build, cut
+from graft.backbone.fold_batch_norm import fold_batch_norms
 
 
 def scatter_statistics(model):
@@ -121,9 +121,9 @@ QUICK = ("EfficientNetLite0", "MobileNetV3Small")
     [pytest.param(*item, marks=() if item[0] in QUICK else pytest.mark.slow) for item in STAYING.items()],
 )
 def test_the_top_of_each_family_is_the_same_function_when_folded(name, staying):
-    size = max(64, backbones.get(name).minimum_size)
-    model = scatter_statistics(backbones.build(name, size, "none"))
-    top = trunk.cut(model, round(0.3 * len(model.layers))).top
+    size = max(64, build.get(name).minimum_size)
+    model = scatter_statistics(build.build(name, size, "none"))
+    top = cut.cut(model, round(0.3 * len(model.layers))).top
     folded = fold_batch_norms(top)
     assert len(batch_norms(folded)) == staying
     assert_same_function(top, folded)

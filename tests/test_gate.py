@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import revisions
 
-from stages import gate
-from stages.parts.errors import GraftError
-from stages.parts.files import write_json, write_text
+from graft.commands import gate
+from graft.core.errors import GraftError
+from graft.core.files import write_json, write_text
 
 METRICS = Path("metrics/accuracy.json")
 GOOD = {"accuracy": 0.97, "balanced_accuracy": 0.96, "expected_calibration_error": 0.02}
@@ -175,11 +175,11 @@ def test_outside_a_git_repository_there_is_nothing_to_compare_with(run_gate, mon
 
 def test_the_command_exits_with_the_outcome(project, run_python):
     write_json(METRICS, GOOD)
-    assert run_python("-m", "stages.gate", folder=project.folder).returncode == 0
+    assert run_python("-m", "graft.commands.gate", folder=project.folder).returncode == 0
     write_json(METRICS, GOOD | {"accuracy": 0.5})
-    failed = run_python("-m", "stages.gate", folder=project.folder)
+    failed = run_python("-m", "graft.commands.gate", folder=project.folder)
     assert (failed.returncode, failed.stderr) == (1, "")
     METRICS.unlink()
-    missing = run_python("-m", "stages.gate", folder=project.folder)
+    missing = run_python("-m", "graft.commands.gate", folder=project.folder)
     assert (missing.returncode, missing.stdout) == (1, "")
     assert missing.stderr.count("\n") == 1

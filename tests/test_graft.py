@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from stages.parts import graft, heads, trunk
-from stages.parts.graft import Backbone
-from stages.parts.heads import Head
-from stages.parts.network import Network
+from graft.activations.litert import Network
+from graft.backbone import cut
+from graft.heads import attach, head
+from graft.heads.attach import Backbone
+from graft.heads.head import Head
 
 CHANNELS, CLASSES = 4, 3
 
@@ -22,8 +23,8 @@ def dense(inputs, outputs):
 
 # By the head's name: how the backbone's map becomes the features that it takes, and the head.
 HEADS = {
-    "linear": ("avg", heads.linear(*dense(CHANNELS, CLASSES))),
-    "linear on a map": ("none", heads.linear(*dense(9 * CHANNELS, CLASSES))),
+    "linear": ("avg", head.linear(*dense(CHANNELS, CLASSES))),
+    "linear on a map": ("none", head.linear(*dense(9 * CHANNELS, CLASSES))),
     "mlp": ("avg+max", Head("mlp", (dense(2 * CHANNELS, 5), dense(5, 6), dense(6, CLASSES)))),
     "se": ("none", Head("se", (dense(CHANNELS, CLASSES),), (dense(CHANNELS, 2), dense(2, CHANNELS)), "max")),
     "se flattened": (
@@ -41,7 +42,7 @@ def backbone(pooling):
     above = keras.layers.Conv2D(CHANNELS, 1, activation="relu", name="above")(frozen)
     network = keras.Model(images, above)
     network.set_weights([np.abs(drawn(*weight.shape)) for weight in network.get_weights()])
-    return Backbone("simple_cnn", trunk.cut(network, "above"), pooling)
+    return Backbone("simple_cnn", cut.cut(network, "above"), pooling)
 
 
 def maps(of_backbone, count=5):
@@ -49,11 +50,11 @@ def maps(of_backbone, count=5):
 
 
 def features(of_backbone, some):
-    return np.asarray(trunk.pool(of_backbone.cut.top, of_backbone.pooling)(some, training=False))
+    return np.asarray(cut.pool(of_backbone.cut.top, of_backbone.pooling)(some, training=False))
 
 
 @pytest.mark.parametrize("name", HEADS)
-@pytest.mark.parametrize("grafted", [lambda b, h: graft.grafted(b.cut.top, b.pooling, h), graft.trainable])
+@pytest.mark.parametrize("grafted", [lambda b, h: attach.grafted(b.cut.top, b.pooling, h), attach.trainable])
 def test_a_grafted_network_gives_the_logits_of_the_head_on_the_features(name, grafted):
     pooling, head = HEADS[name]
     below = backbone(pooling)
@@ -64,7 +65,7 @@ def test_a_grafted_network_gives_the_logits_of_the_head_on_the_features(name, gr
 @pytest.mark.parametrize("name", HEADS)
 def test_the_layers_from_the_first_trainable_one_on_and_all_of_the_head_are_trained(name):
     pooling, head = HEADS[name]
-    model = graft.trainable(backbone(pooling), head)
+    model = attach.trainable(backbone(pooling), head)
     trained = {layer.name for layer in model.layers if layer.trainable and layer.weights}
     names = {"above", *(f"head_dense_{number + 1}" for number in range(len(head.dense) - 1)), "head"}
     assert trained == names | ({"head_squeeze", "head_excite"} if head.block else set())
@@ -75,9 +76,9 @@ def test_a_temperature_divides_the_logits(name):
     pooling, head = HEADS[name]
     below = backbone(pooling)
     some = maps(below)
-    model = graft.trainable(below, head)
+    model = attach.trainable(below, head)
     before = np.asarray(model(some))
-    graft.set_temperature(model, 4.0)
+    attach.set_temperature(model, 4.0)
     np.testing.assert_allclose(model(some), before / 4, rtol=1e-5, atol=1e-6)
 
 
@@ -86,7 +87,7 @@ def test_the_compiled_classifier_goes_from_an_image_to_the_heads_probabilities(n
     pooling, head = HEADS[name]
     below = backbone(pooling)
     image = np.random.default_rng(0).integers(0, 256, (6, 6, 3)).astype(np.uint8)
-    (tmp_path / "classifier.tflite").write_bytes(graft.classifier(below, graft.grafted(below.cut.top, pooling, head)))
+    (tmp_path / "classifier.tflite").write_bytes(attach.classifier(below, attach.grafted(below.cut.top, pooling, head)))
     found = Network(tmp_path / "classifier.tflite")(image)[0]
     some = below.cut.trunk(image[np.newaxis] / np.float32(255))
-    np.testing.assert_allclose(found, heads.probabilities(head.logits(features(below, some)))[0], atol=1e-5)
+    np.testing.assert_allclose(found, head.probabilities(head.logits(features(below, some)))[0], atol=1e-5)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages import predict
-from stages.parts import backbones, images
-from stages.parts.errors import GraftError
+from graft.backbone import build
+from graft.commands import predict
+from graft.core.errors import GraftError
+from graft.images import loader
 
 
 @pytest.fixture
@@ -31,11 +32,11 @@ def photo(image_folder):
 
 @pytest.fixture(scope="module")
 def lite():
-    return backbones.imagenet_classifier("EfficientNetLite0")
+    return build.imagenet_classifier("EfficientNetLite0")
 
 
 def expected(model, photo):
-    scaled = backbones.preprocess("EfficientNetLite0", images.load(photo, 224, "crop")[np.newaxis])
+    scaled = build.preprocess("EfficientNetLite0", loader.load(photo, 224, "crop")[np.newaxis])
     return np.asarray(model(scaled, training=False))[0]
 
 
@@ -44,7 +45,7 @@ def test_the_five_most_probable_of_the_thousand_classes_are_named(run_predict, p
     classes = json.loads(line)["classes"]
     shares = expected(lite, photo)
     order = np.argsort(-shares)[:5]
-    names = backbones.imagenet_names()
+    names = build.imagenet_names()
     assert [one["label"] for one in classes] == [names[index] for index in order]
     assert [one["probability"] for one in classes] == pytest.approx(shares[order], abs=2e-6)
 
@@ -59,32 +60,32 @@ def test_a_line_has_the_first_of_each_classs_synonyms(run_predict, photo):
 
 
 def test_the_weights_may_be_a_file_of_the_whole_network(run_predict, photo, lite, tmp_path):
-    changed = backbones.imagenet_classifier("EfficientNetLite0")
+    changed = build.imagenet_classifier("EfficientNetLite0")
     kernel, bias = changed.get_layer("predictions").get_weights()
     changed.get_layer("predictions").set_weights([kernel * 0, bias * 0 + np.arange(1000) / 1000])
     changed.save_weights(tmp_path / "own.weights.h5")
     (line,) = run_predict("--json", "--weights", tmp_path / "own.weights.h5", "--top", 1, photo)
-    assert json.loads(line)["classes"][0]["label"] == backbones.imagenet_names()[999]
+    assert json.loads(line)["classes"][0]["label"] == build.imagenet_names()[999]
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
 def test_weights_of_a_keras_network_with_top_are_read_from_either_format(tmp_path, suffix):
-    from stages.parts.architectures import family_of
+    from graft.backbone.architectures import family_of
 
-    record = backbones.get("MobileNetV2_035")
+    record = build.get("MobileNetV2_035")
     model = family_of(record).untrained_classifier(record)
     path = str(tmp_path / f"own{suffix}")
     model.save(path) if suffix == ".h5" else model.save_weights(path)
-    loaded = backbones.imagenet_classifier("MobileNetV2_035", path)
+    loaded = build.imagenet_classifier("MobileNetV2_035", path)
     assert loaded.output_shape == (None, 1000)
     for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_the_untrained_whole_network_is_the_published_one_but_for_its_weights(lite):
-    from stages.parts.architectures import family_of
+    from graft.backbone.architectures import family_of
 
-    record = backbones.get("EfficientNetB0")
+    record = build.get("EfficientNetB0")
     layers = [layer.name for layer in family_of(record).untrained_classifier(record).layers]
     # EfficientNet has one more division with its ImageNet weights.
     assert "rescaling_1" in layers
@@ -92,7 +93,7 @@ def test_the_untrained_whole_network_is_the_published_one_but_for_its_weights(li
 
 
 def test_weights_without_top_are_refused_in_one_line(run_predict, photo, tmp_path):
-    backbones.build("MobileNetV2_035", 32, "none").save_weights(tmp_path / "no_top.weights.h5")
+    build.build("MobileNetV2_035", 32, "none").save_weights(tmp_path / "no_top.weights.h5")
     with pytest.raises(GraftError, match=r"^weights: [^\n]* does not hold the weights of MobileNetV2_035 with top \("):
         run_predict("--backbone", "MobileNetV2_035", "--weights", tmp_path / "no_top.weights.h5", photo)
 
@@ -101,7 +102,7 @@ def test_weights_that_cannot_be_fetched_are_one_line(run_predict, photo, monkeyp
     def fail(name, origin, **_):
         raise Exception(f"URL fetch failure on {origin}: None -- no route")
 
-    backbones.build("MobileNetV2", 32, "none")
+    build.build("MobileNetV2", 32, "none")
     monkeypatch.setattr(sys.modules["keras.src.applications.mobilenet_v2"].file_utils, "get_file", fail)
     with pytest.raises(GraftError, match="weights of MobileNetV2 could not be fetched"):
         run_predict("--backbone", "MobileNetV2", photo)
@@ -127,7 +128,7 @@ class Recorder:
 
 @pytest.fixture
 def asked(monkeypatch):
-    monkeypatch.setattr("stages.parts.imagenet.ImagenetClassifier", Recorder)
+    monkeypatch.setattr("graft.serving.imagenet.ImagenetClassifier", Recorder)
     monkeypatch.setattr(Recorder, "asked", [])
     return Recorder.asked
 

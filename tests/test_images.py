@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.parts import images
+from graft.images import loader
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 # 2 x 3 pixels, all different.
@@ -14,7 +14,7 @@ CORNERS = np.array([[RED, GREEN], [BLUE, (9, 9, 9)], [(250, 250, 250), (90, 90, 
 
 
 def decoded(data, size=100):
-    return np.asarray(images.decode(data, size, "picture"))
+    return np.asarray(loader.decode(data, size, "picture"))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff", ".ppm"])
@@ -22,7 +22,7 @@ def test_lossless_files_give_their_very_pixels(encode, suffix):
     np.testing.assert_array_equal(decoded(encode(Image.fromarray(CORNERS), suffix)), CORNERS)
 
 
-@pytest.mark.parametrize("suffix", images.SUFFIXES)
+@pytest.mark.parametrize("suffix", loader.SUFFIXES)
 def test_every_known_suffix_is_a_format_that_can_be_read(encode, draw_picture, suffix):
     mode = "L" if suffix == ".pgm" else "RGB"
     pixels = decoded(encode(draw_picture(GREEN, 1).convert(mode), suffix))
@@ -97,8 +97,8 @@ def test_of_an_animation_the_first_picture_counts(encode, suffix, options):
 
 def test_a_large_jpeg_is_decoded_at_a_fraction_but_never_below_twice_the_size(encode):
     data = encode(Image.new("RGB", (800, 640)), ".jpg")
-    assert images.decode(data, 100, "").size == (400, 320)
-    assert images.decode(data, 400, "").size == (800, 640)
+    assert loader.decode(data, 100, "").size == (400, 320)
+    assert loader.decode(data, 400, "").size == (800, 640)
 
 
 @pytest.mark.parametrize(
@@ -111,23 +111,23 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_but_never_below_twice_the_size(en
     ],
 )
 def test_what_is_no_image_is_refused_in_one_line(data, reason):
-    with pytest.raises(images.UnreadableImageError, match=rf"^a\.jpg: not a readable image \((?:{reason})\)$"):
-        images.decode(data, 16, "a.jpg")
+    with pytest.raises(loader.UnreadableImageError, match=rf"^a\.jpg: not a readable image \((?:{reason})\)$"):
+        loader.decode(data, 16, "a.jpg")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".gif", ".webp", ".bmp"])
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_a_truncated_image_is_refused(encode, draw_picture, suffix, share):
     data = encode(draw_picture(GREEN, 1), suffix)
-    with pytest.raises(images.UnreadableImageError, match=r"^x: not a readable image \([^\n]+\)$"):
-        images.decode(data[: int(share * len(data))], 16, "x")
+    with pytest.raises(loader.UnreadableImageError, match=r"^x: not a readable image \([^\n]+\)$"):
+        loader.decode(data[: int(share * len(data))], 16, "x")
 
 
 def test_an_image_too_large_to_be_honest_is_refused(encode, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     data = encode(Image.new("1", (15, 15)), ".png")
-    with pytest.raises(images.UnreadableImageError, match="exceeds limit of 200 pixels"):
-        images.decode(data, 16, "x")
+    with pytest.raises(loader.UnreadableImageError, match="exceeds limit of 200 pixels"):
+        loader.decode(data, 16, "x")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".gif", ".webp", ".bmp", ".ppm"])
@@ -138,8 +138,8 @@ def test_damage_gives_an_image_or_a_refusal_and_nothing_else(encode, draw_pictur
         for _ in range(draw.randint(1, 4)):
             damaged[draw.randrange(min(len(data), 200))] = draw.randrange(256)
         try:
-            images.decode(bytes(damaged), 16, "x")
-        except images.UnreadableImageError as error:
+            loader.decode(bytes(damaged), 16, "x")
+        except loader.UnreadableImageError as error:
             refusals.append(str(error))
     assert refusals
     assert not [refusal for refusal in refusals if "\n" in refusal]
@@ -150,7 +150,7 @@ STRIPES[:] = [[[10] * 3, [20] * 3, [30] * 3, [40] * 3]]
 
 
 def squared(size, resize):
-    return np.asarray(images.square(Image.fromarray(STRIPES), size, resize))[..., 0]
+    return np.asarray(loader.square(Image.fromarray(STRIPES), size, resize))[..., 0]
 
 
 def test_squash_shows_all_of_the_image():
@@ -173,10 +173,10 @@ def test_crop_or_pad_scales_nothing():
     np.testing.assert_array_equal(squared(6, "crop_or_pad"), framed)
 
 
-@pytest.mark.parametrize("resize", images.RESIZERS)
+@pytest.mark.parametrize("resize", loader.RESIZERS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (17, 33)])
 def test_every_way_gives_a_square_of_any_image(resize, shape):
-    assert images.square(Image.new("RGB", shape), 16, resize).size == (16, 16)
+    assert loader.square(Image.new("RGB", shape), 16, resize).size == (16, 16)
 
 
 @pytest.mark.parametrize(
@@ -184,13 +184,13 @@ def test_every_way_gives_a_square_of_any_image(resize, shape):
     [((40, 20), (16, 8)), ((20, 40), (8, 16)), ((30, 30), (8, 8)), ((500, 20), (16, 8)), ((1, 9), (8, 16))],
 )
 def test_a_band_has_the_shorter_side_asked_for_and_is_no_longer_than_the_bound(shape, expected):
-    assert images.band(Image.new("RGB", shape), 8).size == expected
+    assert loader.band(Image.new("RGB", shape), 8).size == expected
 
 
 def test_a_band_is_of_the_middle_and_of_the_same_scale_along_both_sides():
-    band = images.band(Image.fromarray(STRIPES).crop((0, 0, 3, 2)), 2)
+    band = loader.band(Image.fromarray(STRIPES).crop((0, 0, 3, 2)), 2)
     assert np.asarray(band)[0, :, 0].tolist() == [10, 20, 30]
-    np.testing.assert_array_equal(images.band(Image.fromarray(STRIPES), 2), STRIPES)
+    np.testing.assert_array_equal(loader.band(Image.fromarray(STRIPES), 2), STRIPES)
 
 
 def columns_of(squares):
@@ -209,21 +209,21 @@ def columns_of(squares):
 )
 def test_squares_are_evenly_spread_along_the_longer_side(width, count, expected):
     stripes = np.tile(np.arange(width, dtype=np.uint8)[np.newaxis, :, np.newaxis], (4, 1, 3))
-    found = columns_of(images.squares(Image.fromarray(stripes), 4, "crop", count))
+    found = columns_of(loader.squares(Image.fromarray(stripes), 4, "crop", count))
     assert found == expected
-    upright = images.squares(Image.fromarray(stripes.transpose(1, 0, 2)), 4, "crop", count)
+    upright = loader.squares(Image.fromarray(stripes.transpose(1, 0, 2)), 4, "crop", count)
     assert columns_of(one.transpose(Image.Transpose.TRANSPOSE) for one in upright) == found
 
 
 @pytest.mark.parametrize("resize", ["squash", "pad", "crop_or_pad"])
 def test_there_is_one_square_where_it_is_not_the_middle_of_more(resize):
-    (found,) = images.squares(Image.fromarray(STRIPES), 2, resize, 2)
-    assert found == images.square(Image.fromarray(STRIPES), 2, resize)
+    (found,) = loader.squares(Image.fromarray(STRIPES), 2, resize, 2)
+    assert found == loader.square(Image.fromarray(STRIPES), 2, resize)
 
 
 def test_a_file_is_loaded_as_the_network_sees_it(tmp_path, encode):
     (tmp_path / "a.png").write_bytes(encode(Image.fromarray(STRIPES), ".png"))
-    loaded = images.load(tmp_path / "a.png", 2, "crop")
+    loaded = loader.load(tmp_path / "a.png", 2, "crop")
     assert loaded.dtype == np.uint8
     np.testing.assert_array_equal(loaded[..., 0], [[20, 30], [20, 30]])
 
@@ -232,14 +232,14 @@ def test_a_large_jpeg_that_is_not_scaled_comes_at_its_own_size(tmp_path, encode)
     picture = Image.fromarray(np.repeat(np.arange(640, dtype=np.uint8)[np.newaxis] % 2 * 255, 640, axis=0))
     (tmp_path / "a.jpg").write_bytes(encode(picture, ".jpg", quality=95))
     # Decoded at half its scale the stripes of one pixel would be grey.
-    assert np.ptp(images.load(tmp_path / "a.jpg", 8, "crop_or_pad")) > 200
+    assert np.ptp(loader.load(tmp_path / "a.jpg", 8, "crop_or_pad")) > 200
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-    with pytest.raises(images.UnreadableImageError, match=r"none\.jpg: cannot be read \(No such file or directory\)$"):
-        images.load(tmp_path / "none.jpg", 16, "squash")
+    with pytest.raises(loader.UnreadableImageError, match=r"none\.jpg: cannot be read \(No such file or directory\)$"):
+        loader.load(tmp_path / "none.jpg", 16, "squash")
 
 
 @pytest.mark.parametrize(("name", "is_image"), [("A.JPG", True), ("b.jpeg", True), ("c.txt", False), (".d.jpg", False)])
 def test_images_are_known_by_their_suffix_in_either_case_unless_hidden(tmp_path, name, is_image):
-    assert images.is_image_name(tmp_path / name) is is_image
+    assert loader.is_image_name(tmp_path / name) is is_image

@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from graft.core.errors import GraftError
+from graft.core.files import read_rows
+from graft.data import layouts
+from graft.settings import datasets
 from stages import download, resolve
-from stages.parts import catalog, layouts
-from stages.parts.errors import GraftError
-from stages.parts.files import read_rows
 
 SIDE = 32
 
@@ -60,13 +61,13 @@ def fetch(site, project, monkeypatch):
             {"url": f"{address}/{file}", "sha256": hashlib.sha256(content).hexdigest()}
             for file, content in files.items()
         ]
-        true = catalog.entries()[name].model_dump(exclude_none=True)
+        true = datasets.entries()[name].model_dump(exclude_none=True)
         true.pop("images", None)
         kept = {"sha256"} & true.keys()
         entry = true | {"url": archive["url"]} | {key: archive[key] for key in kept} | changes
         if others:
             entry["files"] = others
-        monkeypatch.setattr(catalog, "entries", lambda: {name: catalog.Entry.model_validate(entry)})
+        monkeypatch.setattr(datasets, "entries", lambda: {name: datasets.Entry.model_validate(entry)})
         project.set(dataset=name, dataset_sha256=dataset_sha256)
         resolve.main()
         download.main()
@@ -144,7 +145,7 @@ def test_pixels_keep_their_places(tmp_path):
         b"\x01" + np.stack([plane, plane * 2, plane * 3]).astype(np.uint8).tobytes()
     )
     (source / "test_batch.bin").write_bytes(records([[0]], 0))
-    layouts.arranged(catalog.Entry(layout="cifar10"), source, tmp_path / "target", {})
+    layouts.arranged(datasets.Entry(layout="cifar10"), source, tmp_path / "target", {})
     picture = np.asarray(Image.open(tmp_path / "target/train/b/data_batch_1_00000.png"))
     # Row after row, each colour for itself.
     np.testing.assert_array_equal(picture[..., 0], plane.reshape(SIDE, SIDE))
@@ -173,7 +174,7 @@ def test_oxfords_17_flowers_have_the_same_number_of_each_class_in_order(fetch, e
     assert len(rows) == 34
     assert {row[0] for row in rows} >= {"daffodil/image_0001.jpg", "daffodil/image_0002.jpg", "pansy/image_0034.jpg"}
     assert {(label, split) for _, label, split in rows} == {
-        (name, "") for name in catalog.entries()["oxford_flowers17"].names
+        (name, "") for name in datasets.entries()["oxford_flowers17"].names
     }
 
 
@@ -264,4 +265,4 @@ def test_a_failing_fetch_leaves_the_earlier_data_whole(fetch):
 
 
 def test_every_layout_that_an_entry_may_name_can_be_read():
-    assert set(typing.get_args(catalog.Entry.model_fields["layout"].annotation)) == layouts.LAYOUTS.keys()
+    assert set(typing.get_args(datasets.Entry.model_fields["layout"].annotation)) == layouts.LAYOUTS.keys()

@@ -7,8 +7,8 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
-from stages.parts import heads, linear_heads
-from stages.parts.linear_heads import Examples, Mixture
+from graft.heads import head, linear
+from graft.heads.linear import Examples, Mixture
 
 
 def clusters(classes, images=40, features=6, seed=0, distance=2.0):
@@ -31,7 +31,7 @@ def with_feature(examples, values):
 
 
 def regression(examples, strength=1.0):
-    return linear_heads.fit(examples, Mixture(strength))
+    return linear.fit(examples, Mixture(strength))
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
@@ -40,25 +40,25 @@ def test_without_a_discriminant_the_head_is_logistic_regression_on_features_of_u
     examples = clusters(classes)
     features = examples.features
     scaled = (features - features.mean(axis=0)) / np.sqrt(features.var(axis=0).mean())
-    explicit = LogisticRegression(C=strength, tol=linear_heads.TOLERANCE).fit(scaled, examples.labels)
-    found = heads.probabilities(regression(examples, strength).logits(features))
+    explicit = LogisticRegression(C=strength, tol=linear.TOLERANCE).fit(scaled, examples.labels)
+    found = head.probabilities(regression(examples, strength).logits(features))
     np.testing.assert_allclose(found, explicit.predict_proba(scaled), atol=1e-3)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_with_nothing_else_the_head_is_the_discriminant(classes):
     examples = clusters(classes)
-    explicit = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=linear_heads.SHRINKAGE)
+    explicit = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=linear.SHRINKAGE)
     explicit.fit(examples.features, examples.labels)
-    found = heads.probabilities(linear_heads.fit(examples, Mixture(1.0, share=1.0)).logits(examples.features))
+    found = head.probabilities(linear.fit(examples, Mixture(1.0, share=1.0)).logits(examples.features))
     np.testing.assert_allclose(found, explicit.predict_proba(examples.features), atol=1e-4)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_logits_of_a_mixture_are_the_mean_of_the_calibrated_ones_by_its_share(classes):
     examples = with_views(clusters(classes))
-    both = [linear_heads.fit(examples, Mixture(0.1, share)).logits(examples.features) for share in (0.0, 1.0)]
-    found = linear_heads.fit(examples, Mixture(0.1, 0.25, (2.0, 5.0))).logits(examples.features)
+    both = [linear.fit(examples, Mixture(0.1, share)).logits(examples.features) for share in (0.0, 1.0)]
+    found = linear.fit(examples, Mixture(0.1, 0.25, (2.0, 5.0))).logits(examples.features)
     np.testing.assert_allclose(found, 0.75 * both[0] / 2 + 0.25 * both[1] / 5, atol=1e-3)
 
 
@@ -67,7 +67,7 @@ def test_the_logits_of_a_mixture_are_the_mean_of_the_calibrated_ones_by_its_shar
 def test_the_scale_of_all_features_changes_nothing(share, scale):
     examples = clusters(3)
     other = replace(examples, features=examples.features * np.float32(scale))
-    first, second = (linear_heads.fit(each, Mixture(0.1, share)).logits(each.features) for each in (examples, other))
+    first, second = (linear.fit(each, Mixture(0.1, share)).logits(each.features) for each in (examples, other))
     np.testing.assert_allclose(first, second, atol=2e-3)
 
 
@@ -82,7 +82,7 @@ def test_a_feature_that_hardly_varies_has_hardly_a_say():
 @pytest.mark.parametrize("share", [0.0, 0.5])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_head_has_a_column_for_each_class_in_float32(classes, share):
-    ((kernel, bias),) = linear_heads.fit(clusters(classes), Mixture(1.0, share)).dense
+    ((kernel, bias),) = linear.fit(clusters(classes), Mixture(1.0, share)).dense
     assert (kernel.shape, kernel.dtype) == ((6, classes), np.float32)
     assert (bias.shape, bias.dtype) == ((classes,), np.float32)
 
@@ -91,7 +91,7 @@ def test_a_head_has_a_column_for_each_class_in_float32(classes, share):
 @pytest.mark.parametrize("classes", [2, 4])
 def test_clusters_that_are_far_apart_are_told_apart(classes, share):
     examples = clusters(classes, distance=20)
-    head = linear_heads.fit(examples, Mixture(1.0, share))
+    head = linear.fit(examples, Mixture(1.0, share))
     np.testing.assert_array_equal(head.logits(examples.features).argmax(axis=1), examples.labels)
 
 
@@ -104,14 +104,14 @@ def test_views_that_are_copies_change_no_regression():
 
 def test_the_same_features_give_the_same_bytes():
     examples = with_views(clusters(3))
-    first, again = (linear_heads.fit(examples, Mixture(0.1, 0.5)).dense[0] for _ in range(2))
+    first, again = (linear.fit(examples, Mixture(0.1, 0.5)).dense[0] for _ in range(2))
     assert [array.tobytes() for array in first] == [array.tobytes() for array in again]
 
 
 def test_the_features_are_left_as_they_are():
     examples = clusters(3)
     before = examples.features.copy()
-    linear_heads.fit(examples, Mixture(0.1, 0.5))
+    linear.fit(examples, Mixture(0.1, 0.5))
     np.testing.assert_array_equal(examples.features, before)
 
 
@@ -132,15 +132,15 @@ def test_a_feature_that_differs_in_its_last_bit_alone_has_no_weight():
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_features_that_never_change_leave_the_share_of_each_class(share):
     labels = np.array([0, 0, 0, 1])
-    head = linear_heads.fit(Examples(np.full((4, 5), 0.1, np.float32), labels, 2), Mixture(1.0, share))
-    found = heads.probabilities(head.logits(np.full((1, 5), 0.1, np.float32)))
+    head = linear.fit(Examples(np.full((4, 5), 0.1, np.float32), labels, 2), Mixture(1.0, share))
+    found = head.probabilities(head.logits(np.full((1, 5), 0.1, np.float32)))
     np.testing.assert_allclose(found, [[0.75, 0.25]], atol=1e-3)
 
 
 def test_a_stronger_penalty_gives_less_certain_probabilities():
     examples = clusters(3)
     certainty = [
-        heads.probabilities(regression(examples, strength).logits(examples.features)).max(axis=1).mean()
+        head.probabilities(regression(examples, strength).logits(examples.features)).max(axis=1).mean()
         for strength in (1e-4, 1e-2, 1.0)
     ]
     assert certainty == sorted(certainty)
@@ -149,14 +149,14 @@ def test_a_stronger_penalty_gives_less_certain_probabilities():
 def test_noise_asks_for_a_stronger_penalty_than_clear_differences():
     noise = np.random.default_rng(0).normal(size=(120, 20)).astype(np.float32)
     clear = clusters(3, distance=20)
-    assert linear_heads.choose_strength(replace(clear, features=noise), 0) < linear_heads.choose_strength(clear, 0)
+    assert linear.choose_strength(replace(clear, features=noise), 0) < linear.choose_strength(clear, 0)
 
 
 def test_the_strength_is_one_of_those_tried_and_the_same_each_time():
     examples = clusters(3, distance=0.5)
-    chosen = {linear_heads.choose_strength(examples, seed=1) for _ in range(3)}
+    chosen = {linear.choose_strength(examples, seed=1) for _ in range(3)}
     assert len(chosen) == 1
-    assert chosen < set(linear_heads.STRENGTHS)
+    assert chosen < set(linear.STRENGTHS)
 
 
 def with_rare_class(images):
@@ -172,21 +172,21 @@ def with_rare_class(images):
 def test_few_images_of_a_class_make_fewer_folds(images, views):
     examples = with_rare_class(images)
     examples = examples if views else replace(examples, views=None)
-    assert linear_heads.choose_strength(examples, seed=0) in linear_heads.STRENGTHS
-    assert linear_heads.choose_mixture(examples, 0.1, linear_heads.SHARES, seed=0).share in linear_heads.SHARES
+    assert linear.choose_strength(examples, seed=0) in linear.STRENGTHS
+    assert linear.choose_mixture(examples, 0.1, linear.SHARES, seed=0).share in linear.SHARES
 
 
 def test_a_class_with_a_single_image_leaves_the_default_strength_and_no_discriminant():
     examples = with_rare_class(1)
-    assert linear_heads.choose_strength(examples, seed=0) == linear_heads.DEFAULT_STRENGTH
-    assert linear_heads.no_discriminant(examples) == "a class has a single image to learn from"
-    assert linear_heads.no_discriminant(with_rare_class(2)) is None
+    assert linear.choose_strength(examples, seed=0) == linear.DEFAULT_STRENGTH
+    assert linear.no_discriminant(examples) == "a class has a single image to learn from"
+    assert linear.no_discriminant(with_rare_class(2)) is None
 
 
 def test_of_thousands_of_features_there_is_no_discriminant():
-    features = np.zeros((6, linear_heads.MOST_FEATURES + 1), np.float32)
+    features = np.zeros((6, linear.MOST_FEATURES + 1), np.float32)
     examples = Examples(features, np.arange(6) % 2, 2)
-    assert linear_heads.no_discriminant(examples) == "there are 4,097 features, more than 4,096"
+    assert linear.no_discriminant(examples) == "there are 4,097 features, more than 4,096"
 
 
 def gaussians(classes, images, features, seed=0):
@@ -208,28 +208,28 @@ def with_outliers(images, seed=0):
 
 
 def test_gaussian_classes_of_few_images_ask_for_the_discriminant():
-    assert linear_heads.choose_mixture(gaussians(4, 30, 60), 0.1, linear_heads.SHARES, seed=0).share > 0
+    assert linear.choose_mixture(gaussians(4, 30, 60), 0.1, linear.SHARES, seed=0).share > 0
 
 
 def test_classes_of_another_shape_ask_for_less_of_it():
-    shares = linear_heads.SHARES
+    shares = linear.SHARES
     found = [
-        linear_heads.choose_mixture(e, 10.0, shares, seed=0).share for e in (gaussians(2, 30, 60), with_outliers(300))
+        linear.choose_mixture(e, 10.0, shares, seed=0).share for e in (gaussians(2, 30, 60), with_outliers(300))
     ]
     assert found[0] > found[1]
 
 
 def test_the_share_that_is_given_is_the_share():
-    assert linear_heads.choose_mixture(clusters(3), 0.1, [0.5], seed=0).share == 0.5
+    assert linear.choose_mixture(clusters(3), 0.1, [0.5], seed=0).share == 0.5
 
 
 def test_the_temperatures_calibrate_either_classifier_on_images_held_out():
     examples = with_views(gaussians(3, 40, 60))
-    mixture = linear_heads.choose_mixture(examples, 0.1, linear_heads.SHARES, seed=0)
+    mixture = linear.choose_mixture(examples, 0.1, linear.SHARES, seed=0)
     for logits, temperature in zip(
-        linear_heads.held_out_logits(examples, 0.1, seed=0), mixture.temperatures, strict=True
+        linear.held_out_logits(examples, 0.1, seed=0), mixture.temperatures, strict=True
     ):
-        assert heads.fit_temperature(logits / temperature, examples.labels) == pytest.approx(1, abs=0.01)
+        assert head.fit_temperature(logits / temperature, examples.labels) == pytest.approx(1, abs=0.01)
 
 
 def test_no_image_is_judged_by_a_head_that_saw_its_views():
@@ -237,11 +237,11 @@ def test_no_image_is_judged_by_a_head_that_saw_its_views():
     draw = np.random.default_rng(0)
     features = draw.normal(size=(120, 300)).astype(np.float32)
     examples = Examples(features, draw.integers(0, 2, 120), 2, features[:, np.newaxis].repeat(2, axis=1))
-    for logits in linear_heads.held_out_logits(examples, 1.0, seed=0):
+    for logits in linear.held_out_logits(examples, 1.0, seed=0):
         assert 0.3 < (logits.argmax(axis=1) == examples.labels).mean() < 0.7
 
 
 def test_cross_validation_gives_the_same_bits_each_time():
     examples = gaussians(4, 100, 300)
-    assert len({linear_heads.held_out_losses(examples, 0).tobytes() for _ in range(5)}) == 1
-    assert len({linear_heads.held_out_logits(examples, 0.1, 0).tobytes() for _ in range(3)}) == 1
+    assert len({linear.held_out_losses(examples, 0).tobytes() for _ in range(5)}) == 1
+    assert len({linear.held_out_logits(examples, 0.1, 0).tobytes() for _ in range(3)}) == 1

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from stages.parts.native_output import hidden, importing
+from graft.core.quiet import hidden, importing
 
 
 @pytest.mark.parametrize("quiet", [hidden, importing])

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from stages.parts.errors import GraftError
-from stages.parts.files import sha256_of
-from stages.parts.network import Network
-from stages.parts.threads import in_order
+from graft.activations.litert import Network
+from graft.core.errors import GraftError
+from graft.core.files import sha256_of
+from graft.core.threads import in_order
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_file_that_is_no_network_is_one_line(tmp_path, content):
 
 def test_tensorflow_is_never_imported(compiled, run_python):
     script = (
-        "import sys; from pathlib import Path; from stages.parts.network import Network;"
+        "import sys; from pathlib import Path; from graft.activations.litert import Network;"
         f"Network(Path({str(compiled.trunk)!r})); sys.exit('tensorflow' in sys.modules)"
     )
     assert run_python("-c", script).returncode == 0

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from stages.parts import params
-from stages.parts.errors import GraftError
+from graft.core.errors import GraftError
+from graft.settings import params
 
 
 @pytest.fixture
@@ -268,5 +268,5 @@ def test_a_missing_file_is_one_line(project):
 
 
 def test_reading_parameters_imports_neither_tensorflow_nor_keras(run_python):
-    script = "import sys, stages.parts.params; sys.exit(not {'keras', 'tensorflow'}.isdisjoint(sys.modules))"
+    script = "import sys, graft.settings.params; sys.exit(not {'keras', 'tensorflow'}.isdisjoint(sys.modules))"
     assert run_python("-c", script).returncode == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.parts.precision import settled
+from graft.training.precision import settled
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages import predict
-from stages.parts import images
-from stages.parts.classifier import Classifier
-from stages.parts.errors import GraftError
-from stages.parts.files import write_json
-from stages.parts.network import Network
+from graft.activations.litert import Network
+from graft.commands import predict
+from graft.core.errors import GraftError
+from graft.core.files import write_json
+from graft.images import loader
+from graft.serving.classifier import Classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = ["blue", "green", "red"]
@@ -153,8 +153,8 @@ def test_the_exported_model_takes_no_other_network(run_predict, image_folder, op
 
 def test_the_pixels_are_those_of_the_one_loader(run_predict, image_folder, monkeypatch):
     asked = []
-    load = images.load_squares
-    monkeypatch.setattr(images, "load_squares", lambda *arguments: asked.append(arguments) or load(*arguments))
+    load = loader.load_squares
+    monkeypatch.setattr(loader, "load_squares", lambda *arguments: asked.append(arguments) or load(*arguments))
     run_predict(image_folder / "red/000.jpg")
     assert asked == [(image_folder / "red/000.jpg", 16, "squash", 1)]
 
@@ -183,27 +183,27 @@ def test_names_in_any_script_and_in_none_are_printed(model, image_folder, run_py
     shutil.copy(image_folder / "red/000.jpg", folder / "é 1.jpg")
     shutil.copy(image_folder / "red/000.jpg", os.fsdecode(os.fsencode(folder) + b"/\xff.jpg"))
     for encoding in ("utf-8", "ascii"):
-        result = run_python("-m", "stages.predict", "--json", folder, folder=project.folder, PYTHONIOENCODING=encoding)
+        result = run_python("-m", "graft.commands.predict", "--json", folder, folder=project.folder, PYTHONIOENCODING=encoding)
         assert result.returncode == 0, result.stderr
         names = [Path(json.loads(line)["path"]).name for line in result.stdout.splitlines()]
         assert names == ["é 1.jpg", os.fsdecode(b"\xff.jpg")]
 
 
 def test_without_a_model_the_command_ends_with_one_line(project, image_folder, run_python):
-    result = run_python("-m", "stages.predict", image_folder, folder=project.folder)
+    result = run_python("-m", "graft.commands.predict", image_folder, folder=project.folder)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "error: models/labels.json: no such file; `dvc repro` writes it\n"
 
 
 def test_the_command_imports_neither_tensorflow_nor_scikit_learn(run_python):
-    script = "import sys, stages.predict; sys.exit(not {'tensorflow', 'keras', 'sklearn'}.isdisjoint(sys.modules))"
+    script = "import sys, graft.commands.predict; sys.exit(not {'tensorflow', 'keras', 'sklearn'}.isdisjoint(sys.modules))"
     assert run_python("-c", script).returncode == 0
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault(model, tmp_path, write_image_folder):
     photos = write_image_folder(tmp_path / "many", count=400)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = f"'{sys.executable}' -m stages.predict '{photos}' | head -n 1"
+    command = f"'{sys.executable}' -m graft.commands.predict '{photos}' | head -n 1"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=True)
     assert len(result.stdout.splitlines()) == 1
     assert result.stderr == ""

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.parts import randaugment
-from stages.parts.randaugment import FULL, Move
+from graft.images import randaugment
+from graft.images.randaugment import FULL, Move
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from graft.core.errors import GraftError
 from stages import resolve
-from stages.parts.errors import GraftError
 
 SOURCE, WEIGHTS = Path("data/source"), Path("data/weights")
 CHECKSUM = "0" * 64

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest
 from sklearn import metrics
 
-from stages.parts import scores
+from graft.scores import metrics
 
 # Four images, three classes: right, right, wrong (0 for 2), wrong (1 for 0).
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.6, 0.1, 0.3], [0.3, 0.5, 0.2]])
@@ -25,7 +25,7 @@ def judged(draw, least=2):
 
 
 def test_the_confusion_matrix_has_actual_classes_as_rows():
-    found = scores.confusion_matrix(PROBABILITIES.argmax(axis=1), LABELS, 3)
+    found = metrics.confusion_matrix(PROBABILITIES.argmax(axis=1), LABELS, 3)
     np.testing.assert_array_equal(found, [[1, 1, 0], [0, 1, 0], [1, 0, 0]])
 
 
@@ -34,11 +34,11 @@ def test_the_confusion_matrix_is_scikit_learns(case):
     probabilities, labels = case
     predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
     expected = metrics.confusion_matrix(labels, predicted, labels=np.arange(classes))
-    np.testing.assert_array_equal(scores.confusion_matrix(predicted, labels, classes), expected)
+    np.testing.assert_array_equal(metrics.confusion_matrix(predicted, labels, classes), expected)
 
 
 def test_all_figures_of_four_images():
-    found = scores.summary(PROBABILITIES, LABELS)
+    found = metrics.summary(PROBABILITIES, LABELS)
     assert found["accuracy"] == 0.5
     assert found["balanced_accuracy"] == pytest.approx((1 / 2 + 1 + 0) / 3)
     assert found["macro_f1"] == pytest.approx((2 * 1 / (2 + 2) + 2 * 1 / (1 + 2) + 0) / 3)
@@ -50,7 +50,7 @@ def test_all_figures_of_four_images():
 
 
 def test_the_figures_are_plain_numbers_that_json_takes():
-    found = scores.summary(PROBABILITIES.astype(np.float32), LABELS)
+    found = metrics.summary(PROBABILITIES.astype(np.float32), LABELS)
     assert list(found) == [
         "accuracy",
         "balanced_accuracy",
@@ -70,7 +70,7 @@ def test_the_figures_are_plain_numbers_that_json_takes():
 @given(judged())
 def test_the_figures_are_scikit_learns(case):
     probabilities, labels = case
-    predicted, found = probabilities.argmax(axis=1), scores.summary(*case)
+    predicted, found = probabilities.argmax(axis=1), metrics.summary(*case)
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted))
     means = {"average": "macro", "labels": np.unique(labels)}
     assert found["balanced_accuracy"] == pytest.approx(metrics.recall_score(labels, predicted, **means))
@@ -87,7 +87,7 @@ def test_top_k_accuracy_is_scikit_learns(case, k):
     k = min(k, probabilities.shape[1] - 1)
     classes = np.arange(probabilities.shape[1])
     expected = metrics.top_k_accuracy_score(labels, probabilities, k=k, labels=classes)
-    assert scores.top_k_accuracy(probabilities, labels, k) == pytest.approx(expected)
+    assert metrics.top_k_accuracy(probabilities, labels, k) == pytest.approx(expected)
 
 
 @given(judged(), st.randoms(use_true_random=False))
@@ -95,13 +95,13 @@ def test_the_order_of_the_images_does_not_matter(case, random):
     probabilities, labels = case
     order = list(range(len(labels)))
     random.shuffle(order)
-    shuffled = scores.summary(probabilities[order], labels[order])
-    assert flat(shuffled) == pytest.approx(flat(scores.summary(probabilities, labels)))
+    shuffled = metrics.summary(probabilities[order], labels[order])
+    assert flat(shuffled) == pytest.approx(flat(metrics.summary(probabilities, labels)))
 
 
 @given(judged())
 def test_every_share_is_from_0_to_1_and_the_interval_contains_the_accuracy(case):
-    found = scores.summary(*case)
+    found = metrics.summary(*case)
     assert all(0 <= flat(found)[name] <= 1 for name in flat(found) if name not in ("loss", "images", "k"))
     assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
     assert found["top_k_accuracy"]["accuracy"] >= found["accuracy"]
@@ -114,28 +114,28 @@ def flat(found):
 
 def test_a_class_that_does_not_occur_does_not_lower_the_means():
     probabilities = np.array([[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
-    found = scores.summary(probabilities, np.array([0, 1]))
+    found = metrics.summary(probabilities, np.array([0, 1]))
     assert (found["balanced_accuracy"], found["macro_f1"]) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(("classes", "k"), [(2, 1), (3, 2), (5, 2), (6, 5), (1000, 5)])
 def test_k_is_smaller_than_the_number_of_classes(classes, k):
-    assert scores.default_k(classes) == k
+    assert metrics.default_k(classes) == k
 
 
 def test_of_equally_probable_classes_the_first_are_the_most_probable():
     equal = np.full((1, 4), 0.25)
-    assert [scores.top_k_accuracy(equal, np.array([1]), k) for k in (1, 2)] == [0.0, 1.0]
+    assert [metrics.top_k_accuracy(equal, np.array([1]), k) for k in (1, 2)] == [0.0, 1.0]
 
 
 def test_a_certain_mistake_costs_a_finite_loss():
-    assert scores.cross_entropy(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-12))
+    assert metrics.cross_entropy(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-12))
 
 
 @pytest.mark.parametrize(("right", "images"), [(0, 10), (5, 10), (10, 10), (1, 1), (700, 734)])
 def test_the_interval_is_wilsons(right, images):
     expected = binomtest(right, images).proportion_ci(method="wilson")
-    assert scores.wilson_interval(right, images) == pytest.approx(tuple(expected))
+    assert metrics.wilson_interval(right, images) == pytest.approx(tuple(expected))
 
 
 COUNTS = st.integers(1, 10**6).flatmap(lambda images: st.tuples(st.integers(0, images), st.just(images)))
@@ -144,22 +144,22 @@ COUNTS = st.integers(1, 10**6).flatmap(lambda images: st.tuples(st.integers(0, i
 @given(COUNTS)
 def test_the_interval_contains_the_share(counts):
     right, images = counts
-    low, high = scores.wilson_interval(right, images)
+    low, high = metrics.wilson_interval(right, images)
     assert 0 <= low <= right / images <= high <= 1
 
 
 @given(COUNTS)
 def test_the_interval_of_the_wrong_ones_is_the_mirror_image(counts):
     right, images = counts
-    low, high = scores.wilson_interval(right, images)
-    assert scores.wilson_interval(images - right, images) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+    low, high = metrics.wilson_interval(right, images)
+    assert metrics.wilson_interval(images - right, images) == pytest.approx((1 - high, 1 - low), abs=1e-9)
 
 
 @given(COUNTS)
 def test_the_interval_narrows_as_images_are_added(counts):
     right, images = counts
-    low, high = scores.wilson_interval(right, images)
-    low_of_more, high_of_more = scores.wilson_interval(4 * right, 4 * images)
+    low, high = metrics.wilson_interval(right, images)
+    low_of_more, high_of_more = metrics.wilson_interval(4 * right, 4 * images)
     assert high_of_more - low_of_more < high - low
 
 
@@ -167,19 +167,19 @@ def test_perfect_calibration_has_no_error():
     # Of ten images at 0.6, six are right.
     probabilities = np.tile([0.6, 0.4], (10, 1))
     labels = np.array([0] * 6 + [1] * 4)
-    assert scores.expected_calibration_error(probabilities, labels) == pytest.approx(0, abs=1e-12)
+    assert metrics.expected_calibration_error(probabilities, labels) == pytest.approx(0, abs=1e-12)
 
 
 def test_errors_in_different_bins_do_not_cancel():
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4]])
     # The sure one is wrong (0.9 too high), the unsure one right (0.4 too low).
-    assert scores.expected_calibration_error(probabilities, np.array([1, 0])) == pytest.approx((0.9 + 0.4) / 2)
+    assert metrics.expected_calibration_error(probabilities, np.array([1, 0])) == pytest.approx((0.9 + 0.4) / 2)
 
 
 def test_errors_within_a_bin_do_cancel():
     probabilities = np.array([[0.61, 0.39], [0.65, 0.35]])
-    assert scores.expected_calibration_error(probabilities, np.array([0, 1])) == pytest.approx(abs(0.63 - 0.5))
+    assert metrics.expected_calibration_error(probabilities, np.array([0, 1])) == pytest.approx(abs(0.63 - 0.5))
 
 
 def test_full_confidence_is_in_the_last_bin():
-    assert scores.expected_calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
+    assert metrics.expected_calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graft.core.errors import GraftError
+from graft.core.files import read_rows, write_rows
+from graft.data.folders import COLUMNS
+from graft.settings import params
+from graft.settings.params import Split
 from stages import split
-from stages.parts import params
-from stages.parts.errors import GraftError
-from stages.parts.files import read_rows, write_rows
-from stages.parts.folders import COLUMNS
-from stages.parts.params import Split
 
 PARTS = ("train", "validation", "test")
 

@@ -16,15 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.parts import store as store_module
-from stages.parts.errors import GraftError
-from stages.parts.store import Store, default_folder, namespace_of, parse_size
+from graft.activations import store as store_module
+from graft.activations.store import Store, default_folder, namespace_of, parse_size
+from graft.core.errors import GraftError
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = namespace_of({"backbone": "one", "size": "224"})
 OTHER_NETWORK = namespace_of({"backbone": "two", "size": "224"})
 MEGABYTE = 10**6
-IMPORTS = "import sys, numpy as np\nfrom pathlib import Path\nfrom stages.parts.store import Store\n"
+IMPORTS = "import sys, numpy as np\nfrom pathlib import Path\nfrom graft.activations.store import Store\n"
 ROWS = {f"{number:064x}": np.full((4, 5), number, np.float32) for number in range(20)}
 
 
@@ -400,7 +400,7 @@ def test_the_size_is_told_while_other_processes_make_and_remove_files(tmp_path):
 # Full disks and closed folders --------------------------------------------------------------------
 
 FILLER = """
-    from stages.parts.errors import GraftError
+    from graft.core.errors import GraftError
     Path(sys.argv[1], "started").touch()
     folder, namespace = Path(sys.argv[1], "store"), sys.argv[2]
     with Store(folder) as store:
@@ -611,7 +611,7 @@ def test_verify_counts_whole_and_broken_records(tmp_path, monkeypatch, capsys):
 
 
 def test_the_command_reports_a_wrong_limit_in_one_line(tmp_path):
-    arguments = [sys.executable, "-m", "stages.parts.store", "size", "--folder", tmp_path, "--limit", "much"]
+    arguments = [sys.executable, "-m", "graft.activations.store", "size", "--folder", tmp_path, "--limit", "much"]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: --limit: 'much' is not a size; write for example 500MB or 5GB\n"

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from stages import study
-from stages.parts.errors import GraftError
+from graft.commands import study
+from graft.core.errors import GraftError
 
 ROOT = Path(__file__).resolve().parents[1]
 ACCURACIES = pd.DataFrame(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.parts import tensorboard
-from stages.parts.errors import GraftError
+from graft.core import tensorboard
+from graft.core.errors import GraftError
 
 
 def test_an_experiments_log_has_its_name_and_lies_in_the_repository_itself(monkeypatch):

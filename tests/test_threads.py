@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from stages.parts.threads import AHEAD, in_order
+from graft.core.threads import AHEAD, in_order
 
 
 def test_results_come_in_the_order_of_the_items_whichever_is_ready_first():

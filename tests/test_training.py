@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import pytest
 
-from stages.parts import training
-from stages.parts.errors import GraftError
-from stages.parts.training import Examples, Settings, train
+from graft.core.errors import GraftError
+from graft.training import loop
+from graft.training.loop import Examples, Settings, train
 
 CLASSES = 3
 ROOT = Path(__file__).parent.parent
@@ -56,14 +56,14 @@ def settings(**changes):
 
 def logits(model, of, **options):
     """Return a network's logits with the weights that it has."""
-    return next(training.logits(model, [model.get_weights()], of, **options))
+    return next(loop.logits(model, [model.get_weights()], of, **options))
 
 
 def digest(model):
     return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
 
 
-@pytest.mark.parametrize("optimizer", sorted(training.OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", sorted(loop.OPTIMIZERS))
 def test_every_optimizer_learns_separable_classes(optimizer):
     model = network()
     history = train(model, examples(), examples(seed=1), settings(optimizer=optimizer, epochs=20, learning_rate=0.02))
@@ -124,7 +124,7 @@ def test_plateau_lowers_the_rate_tenfold_when_the_validation_loss_does_not_fall(
 
 
 def test_mixed_examples_are_learnt_from_as_shares_of_two_maps_and_two_labels(monkeypatch):
-    monkeypatch.setattr(training, "_mixing_shares", lambda epoch, settings: itertools.repeat(np.float32(0.75)))
+    monkeypatch.setattr(loop, "_mixing_shares", lambda epoch, settings: itertools.repeat(np.float32(0.75)))
     ours, theirs = network(), network()
     data = examples(16)
     ours.get_layer("norm").trainable = theirs.get_layer("norm").trainable = False
@@ -141,7 +141,7 @@ def test_mixed_examples_are_learnt_from_as_shares_of_two_maps_and_two_labels(mon
 
 def test_the_shares_of_mixup_are_drawn_for_each_step_and_an_example_keeps_the_larger_part():
     def shares(**changes):
-        return list(itertools.islice(training._mixing_shares(2, settings(mixup=0.2, **changes)), 50))
+        return list(itertools.islice(loop._mixing_shares(2, settings(mixup=0.2, **changes)), 50))
 
     assert shares() == shares() != shares(seed=1)
     assert all(0.5 <= share <= 1 for share in shares())
@@ -333,18 +333,18 @@ def test_another_seed_gives_another_order_and_other_weights():
 
 def test_blended_weights_lie_on_the_line_between_two_networks():
     start, end = network(0).get_weights(), network(1).get_weights()
-    quarter = training.blended(start, end, 0.25)
+    quarter = loop.blended(start, end, 0.25)
     for one, other, between in zip(start, end, quarter, strict=True):
         np.testing.assert_allclose(between, one + (other - one) / 4, atol=1e-6)
     for share, expected in ((0, start), (1, end)):
-        for weight, same in zip(training.blended(start, end, share), expected, strict=True):
+        for weight, same in zip(loop.blended(start, end, share), expected, strict=True):
             np.testing.assert_array_equal(weight, same)
 
 
 def test_logits_are_those_of_each_choice_of_weights_and_the_network_stays_as_it_is():
     model, choices = network(2), [network(seed).get_weights() for seed in (0, 1)]
     before = digest(model)
-    found = list(training.logits(model, choices, examples(), batch_size=8))
+    found = list(loop.logits(model, choices, examples(), batch_size=8))
     assert digest(model) == before
     maps = examples().read(np.arange(50), 0).astype(np.float32)
     for seed, outputs in enumerate(found):

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from stages.parts.views import view_in_epoch
+from graft.images.view_order import view_in_epoch
 
 IMAGES = [hashlib.sha256(bytes([number])).hexdigest() for number in range(40)]
 

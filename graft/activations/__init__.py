@@ -1,0 +1,1 @@
+"""What the frozen network computes of each image, once: the inference loop and the store of its results."""

@@ -1,0 +1,70 @@
+"""A compiled network: images in, arrays out, by LiteRT alone; TensorFlow is never imported."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from graft.core.errors import GraftError
+from graft.core.files import sha256_of
+from graft.core.quiet import hidden
+
+LOADING = threading.Lock()
+
+
+class Network:
+    """Compiled networks in a chain, each fed with what the one before gives.
+
+    Calls may come from several threads at once; each thread has interpreters of its own, of one thread each. Results
+    do not depend on the number of threads.
+
+    Attributes
+    ----------
+    sha256 : of each file, 64 hexadecimal digits.
+    input_shape : (height, width, channels) of the image or map that the first one takes.
+
+    Raises
+    ------
+    GraftError
+        If a file is missing or no compiled network.
+    """
+
+    def __init__(self, *paths: Path):
+        self._paths = paths
+        self._local = threading.local()
+        self.input_shape = tuple(int(side) for side in self._chain()[0].get_input_details()[0]["shape"][1:])
+        self.sha256 = [sha256_of(path) for path in paths]
+
+    def __call__(self, image: np.ndarray) -> list[np.ndarray]:
+        """Return the output of each network of the chain, without the batch axis, float32.
+
+        Parameters
+        ----------
+        image : of `input_shape`; uint8 RGB for a network that starts at the image.
+        """
+        outputs = []
+        for interpreter in self._chain():
+            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[np.newaxis])
+            interpreter.invoke()
+            image = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+            outputs.append(image)
+        return outputs
+
+    def _chain(self) -> list[Interpreter]:
+        if not hasattr(self._local, "chain"):
+            self._local.chain = [_interpreter(path) for path in self._paths]
+        return self._local.chain
+
+
+def _interpreter(path: Path) -> Interpreter:
+    if not path.is_file():
+        raise GraftError(f"{path}: no such file; `dvc repro` writes it")
+    try:
+        # Standard error is the process's, so one thread at a time may hide it.
+        with LOADING, hidden():
+            interpreter = Interpreter(model_path=str(path), num_threads=1)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise GraftError(f"{path}: no compiled network; `dvc repro` writes it anew") from error
+    return interpreter

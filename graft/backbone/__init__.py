@@ -1,0 +1,1 @@
+"""The pretrained network: built, given its weights, cut where training starts, compiled."""

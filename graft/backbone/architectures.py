@@ -1,0 +1,149 @@
+"""How each backbone of the registry is built, given its published weights, and fed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+
+from graft.backbone import efficientnet_lite
+from graft.backbone.weights import number_names
+from graft.core.errors import GraftError
+from graft.settings.backbone_table import Backbone
+
+# EfficientNet's ImageNet weights expect one more division by the square root of the standard deviation
+# (keras.applications.efficientnet, at `weights == "imagenet"`).
+EFFICIENTNET_SCALES = [1 / deviation**0.5 for deviation in (0.229, 0.224, 0.225)]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the networks of one module are made and fed.
+
+    Attributes
+    ----------
+    build : callable
+        Record and image size to the network without top, its weights as the layers' initialisers give them.
+    scale : callable
+        Record and float32 RGB images of values 0 to 255 to what the network expects; works on KerasTensors.
+    published : callable or None
+        Record and image size to the network without top with its ImageNet weights.
+    classifier : callable or None
+        Record to the whole network with its ImageNet weights.
+    untrained_classifier : callable or None
+        Record to the whole network, its weights as the layers' initialisers give them.
+    """
+
+    build: Callable
+    scale: Callable
+    published: Callable | None = None
+    classifier: Callable | None = None
+    untrained_classifier: Callable | None = None
+
+
+def _keras_application(record: Backbone, image_size: int, **options) -> keras.Model:
+    constructor = getattr(keras.applications, record.name.partition("_")[0])
+    if record.alpha is not None:
+        options["alpha"] = record.alpha
+    model = constructor(input_shape=(image_size, image_size, 3), **options)
+    model.name = record.name  # afterwards, because some derive their layers' names from it
+    return number_names(model)
+
+
+def _keras_network(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
+    return _keras_application(record, image_size, weights=None, include_top=include_top)
+
+
+def _keras_published(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
+    try:
+        return _keras_application(record, image_size, weights="imagenet", include_top=include_top)
+    # keras.utils.get_file raises a bare Exception when a download fails; anything else goes on.
+    except Exception as error:
+        if "URL fetch failure" not in str(error):
+            raise
+        remedy = "connect to the network, or give a local file as `weights`"
+        raise GraftError(f"backbone: the weights of {record.name} could not be fetched ({error}); {remedy}") from error
+
+
+def _efficientnet(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
+    """Build EfficientNet as Keras does for ImageNet weights, so that any weights meet the same layers."""
+
+    def call(layer, *tensors, **options):
+        output = layer(*tensors, **options)
+        if isinstance(layer, keras.layers.Normalization):
+            output = keras.layers.Rescaling(EFFICIENTNET_SCALES, name="rescaling_1")(output)
+        return output
+
+    network = _keras_network(record, image_size, include_top)
+    return number_names(keras.models.clone_model(network, call_function=call))
+
+
+def _lite_network(record: Backbone, image_size: int) -> keras.Model:
+    return efficientnet_lite.build_efficientnet_lite(record.name, image_size)
+
+
+def _lite_published(record: Backbone, image_size: int) -> keras.Model:
+    model = _lite_network(record, image_size)
+    efficientnet_lite.load_imagenet_weights(model)
+    return model
+
+
+def _simple_cnn(record: Backbone, image_size: int) -> keras.Model:
+    """Build three convolutions of 32 filters, each with ReLU and max pooling, to be trained from scratch.
+
+    The network of TensorFlow's tutorial on image classification (tensorflow.org/tutorials/load_data/images);
+    its dense layers are a head's affair.
+    """
+    x = images = keras.Input((image_size, image_size, 3), name="images")
+    for number in (1, 2, 3):
+        x = keras.layers.Conv2D(32, 3, activation="relu", name=f"conv{number}")(x)
+        x = keras.layers.MaxPooling2D(name=f"pool{number}")(x)
+    return keras.Model(images, x, name=record.name)
+
+
+def _keras_classifier(record: Backbone) -> keras.Model:
+    return _keras_published(record, record.image_size, include_top=True)
+
+
+def _untrained_keras_classifier(record: Backbone) -> keras.Model:
+    return _keras_network(record, record.image_size, include_top=True)
+
+
+def _untrained_efficientnet_classifier(record: Backbone) -> keras.Model:
+    return _efficientnet(record, record.image_size, include_top=True)
+
+
+def _keras_scaling(record: Backbone, images):
+    return getattr(keras.applications, record.module).preprocess_input(images)
+
+
+def _lite_classifier(record: Backbone) -> keras.Model:
+    return efficientnet_lite.build_imagenet_classifier(record.name, record.image_size)
+
+
+def _untrained_lite_classifier(record: Backbone) -> keras.Model:
+    return efficientnet_lite.build_classifier(record.name, record.image_size)
+
+
+def _lite_scaling(record: Backbone, images):
+    return (images - 127.0) / 128.0
+
+
+def _unit_scaling(record: Backbone, images):
+    return images / 255.0
+
+
+KERAS = Family(_keras_network, _keras_scaling, _keras_published, _keras_classifier, _untrained_keras_classifier)
+FAMILIES = {
+    "efficientnet": Family(
+        _efficientnet, _keras_scaling, _keras_published, _keras_classifier, _untrained_efficientnet_classifier
+    ),
+    "efficientnet_lite": Family(
+        _lite_network, _lite_scaling, _lite_published, _lite_classifier, _untrained_lite_classifier
+    ),
+    "simple_cnn": Family(_simple_cnn, _unit_scaling),
+}
+
+
+def family_of(record: Backbone) -> Family:
+    """Return what a backbone shares with others of its module; most are built the one way."""
+    return FAMILIES.get(record.module, KERAS)

@@ -1,0 +1,213 @@
+"""Where a Keras network can be cut, and its two halves.
+
+The trunk runs once for each image, the top is what fine-tuning trains. A cut lies where a single tensor crosses: at an
+articulation point of the layer graph.
+"""
+
+import math
+from dataclasses import dataclass
+
+import keras
+
+from graft.core.errors import GraftError, nearest
+
+
+@dataclass(frozen=True)
+class CutPoint:
+    """A place where exactly one tensor crosses.
+
+    Attributes
+    ----------
+    index : int
+        How many of `model.layers` lie below it; the first layer above is `model.layers[index]`.
+    after : str
+        The name of the layer or operation whose output crosses.
+    shape : tuple of int
+        The crossing tensor's shape without the batch: (height, width, channels).
+    """
+
+    index: int
+    after: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A network in two halves that share its layers: ``top(trunk(images))`` is the network, to the last bit.
+
+    Attributes
+    ----------
+    trunk : keras.Model
+        From the network's input to the crossing tensor; the identity if the cut is at the input.
+    top : keras.Model
+        From the crossing tensor to the network's output; the identity if nothing is to be trained.
+    point : CutPoint
+        Where it is.
+    frozen : tuple of str
+        The names of the layers of `top` that training leaves as they are.
+    trainable : tuple of str
+        The names of the others.
+    first_trained : int
+        The index of the first of those in the network's layers, or how many layers it has.
+    """
+
+    trunk: keras.Model
+    top: keras.Model
+    point: CutPoint
+    frozen: tuple[str, ...]
+    trainable: tuple[str, ...]
+    first_trained: int
+
+
+def resolve_layer(model: keras.Model, layer: str | int | float, key: str = "fine_tune.from_layer") -> int:
+    """Return a layer's index in `model.layers`, from 0 to `len(model.layers)`, which stands for the end.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A functional model.
+    layer : str, int or float
+        A layer's name; its index, where a negative one counts from the end; or, as a float from 0.0 to 1.0,
+        the share of the layers that lie below it.
+    key : str
+        What the layer is called in messages.
+
+    Raises
+    ------
+    GraftError
+        If there is no such layer; the message has the nearest names or the range.
+    """
+    count = len(model.layers)
+    if isinstance(layer, str):
+        names = [layer.name for layer in model.layers]
+        if layer not in names:
+            raise GraftError(f"{key}: {model.name} has no layer {layer!r}; {_nearest_layers(layer, names)}")
+        return names.index(layer)
+    if isinstance(layer, float):
+        if not 0 <= layer <= 1:
+            raise GraftError(f"{key}: {layer} is no fraction; give a name, an index, or 0.0 to 1.0")
+        return round(layer * count)
+    if not -count <= layer <= count:
+        raise GraftError(f"{key}: {model.name} has no layer {layer}; its layers are 0 to {count - 1}")
+    return layer % count if layer < 0 else layer
+
+
+def trained_layers(
+    model: keras.Model, from_layer: str | int | float, to_layer: str | int | float | None = None
+) -> range:
+    """Return the indices in `model.layers` from one layer up to another, which is no part of them, or to the end.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A functional model.
+    from_layer, to_layer : str, int or float
+        As `resolve_layer` reads them.
+
+    Raises
+    ------
+    GraftError
+        If there is no such layer, or `to_layer` does not come after `from_layer`.
+    """
+    first = resolve_layer(model, from_layer)
+    if to_layer is None:
+        return range(first, len(model.layers))
+    end = resolve_layer(model, to_layer, "fine_tune.to_layer")
+    if end <= first:
+        raise GraftError(
+            f"fine_tune.to_layer: {to_layer} is layer {end} of {model.name}, not after from_layer, which is layer "
+            f"{first}; give {first + 1} to {len(model.layers)}"
+        )
+    return range(first, end)
+
+
+def cut_points(model: keras.Model) -> list[CutPoint]:
+    """Return every place where exactly one tensor crosses, from the input to the output.
+
+    Any order of the graph in which an operation follows what it reads gives the same places.
+    """
+    return [point for point, _, _ in _cut_points(model)]
+
+
+def cut(model: keras.Model, from_layer: str | int | float, to_layer: str | int | float | None = None) -> Cut:
+    """Part a network at the last place at or before a layer where a single tensor crosses.
+
+    A fraction names no layer but a depth: it is cut at the narrowest such place in the last third of the way down
+    there (the last of equals, which is the end of a block), and all above is trained. The map there is what is
+    stored for each view.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A functional model with one input and one output; the halves share its layers and weights.
+    from_layer, to_layer : str, int or float
+        The first layer to be trained, and the first after it that is not, as `trained_layers` reads them.
+
+    Raises
+    ------
+    GraftError
+        If there is no such layer, or `to_layer` does not come after `from_layer`.
+    """
+    trained = trained_layers(model, from_layer, to_layer)
+    index = trained.start
+    layers = model.layers
+    operations = model.operations
+    # The input layer has nothing to train: the first cut is behind it.
+    limit = max(1, operations.index(layers[index])) if index < len(layers) else len(operations)
+    places = [found for found in _cut_points(model) if found[2] <= limit]
+    point, tensor, _ = places[-1]
+    if isinstance(from_layer, float) and 0 < from_layer < 1:
+        # Only the last third: many networks are nowhere narrower than at the image itself.
+        near = [place for place in places if place[0].index > index * 2 / 3] or places[-1:]
+        point, tensor, _ = min(reversed(near), key=lambda place: math.prod(place[0].shape))
+        index = point.index
+    first_trained = max(index, point.index)
+    return Cut(
+        trunk=_between(model.input, tensor, f"{model.name}_trunk"),
+        top=_between(tensor, model.output, f"{model.name}_top"),
+        point=point,
+        frozen=tuple(layer.name for layer in layers[point.index : index] + layers[trained.stop :]),
+        trainable=tuple(layer.name for layer in layers[first_trained : trained.stop]),
+        first_trained=first_trained,
+    )
+
+
+def _nearest_layers(name: str, names: list[str]) -> str:
+    hint = nearest(name, names)
+    # A network has hundreds of layers: a list of them all is no hint.
+    return hint if hint.startswith("did you mean") else f"its layers are {names[0]} to {names[-1]}"
+
+
+def _cut_points(model: keras.Model) -> list[tuple[CutPoint, keras.KerasTensor, int]]:
+    """Return each cut point with the tensor that crosses and its position in `model.operations`."""
+    operations = model.operations
+    last_reader = _last_readers(model)
+    layers = set(map(id, model.layers))
+    found, open_tensors, below = [], {}, 0
+    for position, operation in enumerate(operations, start=1):
+        tensor = operation.output
+        open_tensors[id(tensor)] = tensor
+        open_tensors = {key: value for key, value in open_tensors.items() if last_reader[key] >= position}
+        below += id(operation) in layers
+        if list(open_tensors) == [id(tensor)]:
+            found.append((CutPoint(below, operation.name, tuple(tensor.shape[1:])), tensor, position))
+    return found
+
+
+def _last_readers(model: keras.Model) -> dict[int, int]:
+    """Return, by tensor id, the position of the last operation that reads it; the output's is beyond all."""
+    readers = {}
+    for position, operation in enumerate(model.operations):
+        if not isinstance(operation, keras.layers.InputLayer):
+            for tensor in keras.tree.flatten(operation.input):
+                readers[id(tensor)] = position
+    return readers | {id(model.output): len(model.operations)}
+
+
+def _between(start: keras.KerasTensor, end: keras.KerasTensor, name: str) -> keras.Model:
+    if start is end:
+        entry = keras.Input(start.shape[1:], dtype=start.dtype, name="input_layer")
+        return keras.Model(entry, entry, name=name)
+    model = keras.Model(start, end, name=name)
+    model.layers[0].name = "input_layer"  # Keras names it by a count of all tensors in the process
+    return model

@@ -1,0 +1,77 @@
+"""What a built network starts from: weights drawn by its name or read from a file, and stable layer names."""
+
+import re
+import warnings
+import zlib
+from collections import defaultdict
+from operator import itemgetter
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from graft.core.errors import GraftError
+
+
+def draw_weights(model: keras.Model) -> None:
+    """Draw every kernel anew, from a generator seeded by the model's name; all else stays as it is.
+
+    Normal values of variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), the fan-in of a depthwise kernel
+    being its height times its width: signals keep their size through the network without any training.
+    """
+    generator = np.random.default_rng(zlib.crc32(model.name.encode()))
+    for layer in model.layers:
+        for name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
+            # A DepthwiseConv2D calls its depthwise kernel plainly `kernel`.
+            kernel = getattr(layer, name, None)
+            if kernel is not None:
+                depthwise = name == "depthwise_kernel" or type(layer).__name__ == "DepthwiseConv2D"
+                fan_in = np.prod(kernel.shape[:2] if depthwise else kernel.shape[:-1])
+                kernel.assign(generator.standard_normal(kernel.shape, np.float32) * np.float32((2 / fan_in) ** 0.5))
+
+
+def load_weights(model: keras.Model, path: str | Path, top: str = "without") -> None:
+    """Read a Keras `.h5` or `.weights.h5` file into a model; `top` says in errors whether it is with or without top.
+
+    Raises
+    ------
+    GraftError
+        If there is no such file, or it holds the weights of another network or only some of this one's.
+    """
+    if not Path(path).is_file():
+        raise GraftError(f"weights: {path} is no file; give imagenet, none, or a Keras .h5 or .weights.h5 file")
+    # Keras leaves a weight that the file lacks as it was, with a warning at most.
+    for weight in model.weights:
+        weight.assign(np.full(weight.shape, np.nan, np.float32))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            model.load_weights(path)
+        _require_finite(model)
+    except (KeyError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise GraftError(f"weights: {path} does not hold the weights of {model.name} {top} top ({reason})") from error
+
+
+def _require_finite(model: keras.Model) -> None:
+    for weight in model.weights:
+        if not np.isfinite(weight.numpy()).all():
+            raise ValueError(f"no finite values for {weight.path}")
+
+
+def number_names(model: keras.Model) -> keras.Model:
+    """Number a model's automatic names from none, as in a fresh session: conv2d, conv2d_1, ...
+
+    Keras counts per process, so without this a name would depend on what was built before.
+    """
+    groups = defaultdict(list)
+    for operation in model.operations:
+        prefix, number = re.fullmatch(r"(.+?)(?:_(\d+))?", operation.name).groups(default="0")
+        if type(operation).__name__ == "InputLayer":
+            operation.name = "input_layer"
+        elif prefix.replace("_", "") == type(operation).__name__.lower():
+            groups[prefix].append((int(number), operation))
+    for prefix, numbered in groups.items():
+        for rank, (_, operation) in enumerate(sorted(numbered, key=itemgetter(0))):
+            operation.name = f"{prefix}_{rank}" if rank else prefix
+    return model

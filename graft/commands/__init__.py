@@ -1,0 +1,1 @@
+"""The subcommands of `graft`, beside the pipeline."""

@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, files, threads, paths. It knows nothing of images or networks."""

@@ -1,0 +1,51 @@
+"""The one error that users see, and how a script ends with it."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from io import TextIOWrapper
+
+
+class GraftError(Exception):
+    """A fault that the user can mend.
+
+    Its message is one line: the file, key or address, what was found, and what would do.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint such as "did you mean 'digits'?", or the list of all known names.
+
+    Names match without regard to case.
+    """
+    known = sorted(known)
+    by_lower_case = {candidate.lower(): candidate for candidate in known}
+    close = get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.6)
+    if close:
+        return "did you mean " + " or ".join(repr(by_lower_case[match]) for match in close) + "?"
+    return "known: " + ", ".join(known)
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a script's `main` and exit with its status; a fault of the user's is one line on stderr, status 1."""
+    # A file name that the terminal has no characters for is no reason to fail.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        status = main()
+        sys.stdout.flush()
+    except GraftError as error:
+        sys.exit(f"error: {error}")
+    except BrokenPipeError:
+        # The reader, `head` say, has seen enough. Python would complain again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"error: {error.filename or 'writing'}: the disk is full; free some space and run again")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(status)

@@ -1,0 +1,60 @@
+"""Where the pipeline keeps its files, relative to the repository."""
+
+import os
+from pathlib import Path
+
+PARAMETERS = Path("params.yaml")
+STUDIES = Path("studies.yaml")
+
+# resolve
+SOURCE = Path("data/source")
+WEIGHTS = Path("data/weights")
+# download
+RAW = Path("data/raw")
+RAW_REPORT = Path("data/raw.json")
+IMAGES = Path("data/images.csv")
+# split
+SPLIT = Path("data/split.csv")
+CLASSES = Path("data/classes.json")
+# freeze
+BACKBONE = Path("data/backbone")
+BACKBONE_DESCRIPTION = BACKBONE / "backbone.json"
+BACKBONE_WEIGHTS = BACKBONE / "backbone.weights.h5"
+TRUNK = BACKBONE / "trunk.tflite"
+TOP = BACKBONE / "top.tflite"
+# extract
+FEATURES = Path("data/features/features.npy")
+VIEW_FEATURES = Path("data/features/views.npy")
+# train_head
+HEAD = Path("models/head.npz")
+HEAD_METRICS = Path("metrics/head.json")
+# fine_tune
+FINE_TUNED = Path("models/fine_tuned.weights.h5")
+FINE_TUNE_METRICS = Path("metrics/fine_tune.json")
+HISTORY = Path("metrics/history.csv")
+# export
+CLASSIFIER = Path("models/classifier.tflite")
+LABELS = Path("models/labels.json")
+EXPORT_METRICS = Path("metrics/export.json")
+# evaluate
+ACCURACY = Path("metrics/accuracy.json")
+CONFUSION_MATRIX = Path("metrics/confusion_matrix.json")
+PREDICTIONS = Path("metrics/predictions.csv")
+PLOTS = Path("metrics/plots")
+# graft crossval, graft study
+CROSSVAL = Path("metrics/crossval.json")
+CROSSVAL_IMAGES = Path("metrics/crossval.csv")
+STUDY_RESULTS = Path("metrics/studies")
+
+
+def repository() -> Path:
+    """Return the repository's folder: that of DVC_ROOT where DVC sets it, else the current one.
+
+    DVC runs temporary experiments in a clone; DVC_ROOT names the repository itself there too.
+    """
+    return Path(os.environ.get("DVC_ROOT") or ".")
+
+
+def cache_folder() -> Path:
+    """Return the folder for what is downloaded or computed once: .cache in the repository, shared by experiments."""
+    return repository() / ".cache"

@@ -1,0 +1,1 @@
+"""Classifiers on features: what a head is, how each kind is fitted, and how it joins the backbone."""

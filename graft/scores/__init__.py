@@ -1,0 +1,1 @@
+"""How good a classifier is: probabilities and labels in, numbers out."""

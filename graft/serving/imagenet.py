@@ -1,0 +1,50 @@
+"""A pretrained network as it comes, naming any photograph: ImageNet's 1,000 classes, by Keras."""
+
+from pathlib import Path
+
+import numpy as np
+
+from graft.backbone import build
+from graft.core.quiet import importing
+from graft.images import loader
+
+
+class ImagenetClassifier:
+    """A backbone with the classification layers it was published with.
+
+    Parameters
+    ----------
+    backbone : one of `backbones.NAMES`.
+    weights : `imagenet`, or the path of a Keras file with the weights of the whole network.
+    resize : how a photograph becomes a square, as in params.yaml.
+
+    Attributes
+    ----------
+    labels : the classes, each with its synonyms, in the order of the probabilities.
+    names : the first of the synonyms.
+
+    Raises
+    ------
+    GraftError
+        If there is no such network, it has no ImageNet weights, or they cannot be had.
+    """
+
+    def __init__(self, backbone: str, weights: str, resize: str):
+        self._record = build.get(backbone)
+        self._resize = resize
+        with importing():
+            self._model = build.imagenet_classifier(backbone, weights)
+        self.labels = build.imagenet_names()
+        self.names = [label.partition(",")[0] for label in self.labels]
+
+    def probabilities(self, path: Path) -> np.ndarray:
+        """Return the probability of each class, float32 array (1000,) that sums to 1.
+
+        Raises
+        ------
+        UnreadableImageError
+            If the file is no readable image.
+        """
+        image = loader.load(path, self._record.image_size, self._resize)
+        scaled = build.preprocess(self._record.name, image[np.newaxis])
+        return np.asarray(self._model(scaled, training=False))[0]

@@ -1,0 +1,109 @@
+"""Data sets by name, and what `dataset` in params.yaml stands for: a name, a folder, an archive or an address."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from graft.core.errors import GraftError, nearest
+
+CATALOG = Path(__file__).with_name("datasets.yaml")
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+
+
+class File(BaseModel):
+    """A file beside an archive: where it is, and the 64 hexadecimal digits of its SHA-256."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str
+    sha256: str
+
+
+class Entry(BaseModel):
+    """What is known of a data set; a folder or an archive of the user's has the defaults.
+
+    Attributes
+    ----------
+    url, sha256 : where its archive is, and the 64 hexadecimal digits it must have; None where none are published.
+    files : what else is needed of it.
+    layout : how the archive holds its images, a key of `layouts.LAYOUTS`.
+    names : of the classes, in the layout's order, where the archive does not hold them.
+    embedded : what an installed package ships, instead of `url`.
+    licence : under which its images may be used.
+    classes, images : how many it must hold.
+    flip : mirror images that keep their label.
+    image_size : pixels on each side; None leaves it to the backbone.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str | None = None
+    sha256: str | None = None
+    files: tuple[File, ...] | None = None
+    layout: Literal[
+        "class_folders", "validation_is_test", "cifar10", "cifar100", "in_order_of_class", "labels_and_parts"
+    ] = "class_folders"
+    names: tuple[str, ...] | None = None
+    embedded: Literal["sklearn.digits"] | None = None
+    licence: str | None = None
+    classes: int | None = None
+    images: int | None = None
+    flip: Literal["none", "horizontal", "vertical", "both"] = "horizontal"
+    image_size: int | None = None
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """Return the catalog: an entry by each name."""
+    values = yaml.safe_load(CATALOG.read_text(encoding="utf-8"))
+    return {name: Entry.model_validate(value) for name, value in values.items()}
+
+
+def known(dataset: str) -> Entry:
+    """Return what is known of a data set: its catalog entry, or the defaults for one of the user's."""
+    return entries().get(dataset, Entry())
+
+
+def is_address(dataset: str) -> bool:
+    """Say whether `dataset` is an http or https address."""
+    return dataset.startswith(("http://", "https://"))
+
+
+def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
+    """Return what `dataset` stands for: the entry to fetch it by, or the local folder or archive.
+
+    Parameters
+    ----------
+    dataset : a name of the catalog, a path (relative to `root`), or an http(s) address.
+    sha256 : the checksum an archive must have, 64 hexadecimal digits; an address needs one, and an entry of the
+        catalog has its own, if one is published.
+    root : the repository's folder.
+
+    Raises
+    ------
+    GraftError
+        If it is none of these, or an address without a checksum.
+    """
+    if dataset in entries():
+        entry = entries()[dataset]
+        return entry.model_copy(update={"sha256": sha256}) if entry.url and not entry.sha256 else entry
+    if is_address(dataset):
+        if sha256 is None:
+            raise GraftError(
+                f"dataset: {dataset} needs dataset_sha256 in params.yaml, the SHA-256 of the archive it must be"
+            )
+        return Entry(url=dataset, sha256=sha256)
+    path = root / os.path.expanduser(dataset)
+    if path.is_dir() or (path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES)):
+        return path
+    if path.is_file():
+        raise GraftError(f"dataset: {dataset} is a file, but none of {', '.join(ARCHIVE_SUFFIXES)}")
+    if os.sep in dataset:
+        raise GraftError(f"dataset: {dataset}: no such folder or archive")
+    raise GraftError(
+        f"dataset: {dataset} is no data set of the catalog ({nearest(dataset, entries())}) and no folder or archive"
+    )

@@ -1,0 +1,47 @@
+"""How a feature map becomes features: the one table behind `pooling` and `head.pooling` in params.yaml.
+
+Keras is imported by the function that needs it: params.py reads the names, and must start fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+# What each pooling takes of every channel, over height and width, one beside the other; none keeps the map as it is.
+POOLINGS: dict[str, tuple[str, ...]] = {"avg": ("avg",), "max": ("max",), "avg+max": ("avg", "max"), "none": ()}
+
+
+def pool_tensor(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
+    """Return the features of a feature map, by Keras layers.
+
+    Parameters
+    ----------
+    feature_map : (batch, height, width, channels).
+    pooling : a key of `POOLINGS`. ``avg`` and ``max`` give (batch, channels), ``avg+max`` (batch, 2 * channels),
+        ``none`` the map itself.
+    """
+    import keras
+
+    layers = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
+    features = [layers[name](name=f"{name}_pool")(feature_map) for name in POOLINGS[pooling]]
+    if len(features) > 1:
+        return keras.layers.Concatenate(name=f"{'_'.join(POOLINGS[pooling])}_pool")(features)
+    return features[0] if features else feature_map
+
+
+def pool_array(feature_maps: np.ndarray, pooling: str) -> np.ndarray:
+    """Return the features of feature maps, as `pool_tensor` gives them, by NumPy.
+
+    Parameters
+    ----------
+    feature_maps : float32 (images, height, width, channels).
+    pooling : a key of `POOLINGS`.
+    """
+    reduce = {"avg": np.mean, "max": np.max}
+    features = [reduce[name](feature_maps, axis=(1, 2)) for name in POOLINGS[pooling]]
+    return np.concatenate(features, axis=1) if features else feature_maps
