@@ -66,7 +66,7 @@ def main() -> None:
         model.save_weights(path)
     write_rows(paths.HISTORY, HISTORY_COLUMNS, history)
     precision = resolved_settings(parameters.fine_tune, 1).precision
-    used = {"share": share, "flip": augment["flip"], "precision": precision}
+    used = {"interpolation": share, "flip": augment["flip"], "precision": precision}
     write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures} | used)
     way = f"{share:.0%} of the way from the head" if share else "the head's weights"
     print(f"fine-tuned for {len(history)} epochs, {way}: {figures['accuracy']:.4f} of the validation images")

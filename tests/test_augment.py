@@ -139,7 +139,7 @@ def middle_of():
         along = np.linspace(0, 255, max(size)).astype(np.uint8)
         ramp = np.tile(along, (min(size), 1)) if size[0] > size[1] else np.tile(along[:, np.newaxis], min(size))
         extended, settings = augmentation.extended(Image.fromarray(np.stack([ramp] * 3, axis=-1))), STILL | settings
-        settings["slide"] = slide
+        settings["crop_jitter"] = slide
         views = [
             augmentation.view(extended, SIZE, augmentation.generator(IMAGE, number, settings), settings)
             for number in range(1, 60)
@@ -193,7 +193,7 @@ def test_a_setting_at_rest_is_as_good_as_none(view):
 
 
 def test_a_setting_that_changes_something_draws_anew():
-    changed = {"slide": 1, "shear": 1, "crop": 0.9, "probability": 0.5, "randaugment": {"count": 1, "magnitude": 9}}
+    changed = {"crop_jitter": 1, "shear": 1, "crop": 0.9, "probability": 0.5, "randaugment": {"count": 1, "magnitude": 9}}
     settings = [LIVELY] + [LIVELY | {name: value} for name, value in changed.items()]
     assert len({augmentation.generator(IMAGE, 1, each).random() for each in settings}) == 6
 

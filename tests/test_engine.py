@@ -169,7 +169,7 @@ def test_views_of_a_crop_slide_over_what_it_cuts_off(tmp_path, encode):
     path.write_bytes(encode(Image.fromarray(pixels), ".png"))
     darkest = {}
     for slide in (0, 1):
-        settings = augmentation.AT_REST | {"slide": slide}
+        settings = augmentation.AT_REST | {"crop_jitter": slide}
         shown = [list(Pixels(16, resize, settings).views(path, "ab" * 32, numbers)) for resize in ("crop", "squash")]
         darkest[slide] = [np.min([view.mean() for view in views]) for views in shown]
     # At that end, half of a square is black; of the whole, a quarter.

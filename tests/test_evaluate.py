@@ -203,7 +203,7 @@ def test_of_the_validation_part_the_head_takes_its_temperature_alone(features, d
 def test_the_strength_of_the_penalty_and_the_share_of_the_discriminant_can_be_given(
     share, told, project, features, capsys
 ):
-    project.set(head__C=0.5, head__discriminant=share)
+    project.set(head__C=0.5, head__lda=share)
     train_head.main()
     assert capsys.readouterr().out.startswith(f"logistic regression, C 0.5{told}\n")
 
@@ -216,14 +216,14 @@ def widened(data):
 def test_of_thousands_of_features_auto_leaves_the_discriminant_out(features, data, capsys):
     widened(data)
     train_head.main()
-    assert "discriminant" not in capsys.readouterr().out
+    assert "lda" not in capsys.readouterr().out
     assert read("head.json")["head"]["accuracy"] == 1.0
 
 
 def test_a_share_of_the_discriminant_that_cannot_be_is_a_mistake_and_writes_nothing(features, data, project):
-    project.set(head__discriminant=0.5)
+    project.set(head__lda=0.5)
     widened(data)
-    expected = r"head.discriminant: 0.5, but there are 4,200 features, more than 4,096; 0 does without"
+    expected = r"head.lda: 0.5, but there are 4,200 features, more than 4,096; 0 does without"
     with pytest.raises(GraftError, match=expected):
         train_head.main()
     assert not Path("models/head.npz").exists()

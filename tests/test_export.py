@@ -37,8 +37,8 @@ def test_a_name_for_a_class_that_there_is_not_is_told_and_left_out(capsys):
     ("changes", "expected"),
     [
         ({}, [1, 8 / 7]),
-        ({"export.scale": "1"}, [1]),
-        ({"export.scale": "1.5"}, [1.5]),
+        ({"export.test_resolution": "1"}, [1]),
+        ({"export.test_resolution": "1.5"}, [1.5]),
         # Where the head weighs each place of the map, and where a larger square is more of the image at the same scale.
         ({"pooling": "none"}, [1]),
         ({"resize": "crop_or_pad"}, [1]),
@@ -50,7 +50,7 @@ def test_the_size_is_chosen_by_the_validation_part_where_it_is_free(changes, exp
 
 @pytest.mark.parametrize(("setting", "expected"), [("auto", [1]), ("1.5", [1.5])])
 def test_by_few_validation_images_no_size_is_chosen(setting, expected):
-    assert list(export.scales(params.load(changes={"export.scale": setting}), validation=99)) == expected
+    assert list(export.scales(params.load(changes={"export.test_resolution": setting}), validation=99)) == expected
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_of_models_and_sizes_that_is_exported_whose_very_file_has_the_lowest_los
     told = []
     for size, scale in ((small, 1), (large, 8 / 7)):
         for model in ("head", "fine_tuned"):
-            each, found = exported_with(clone, export__scale=scale, export__model=model)
+            each, found = exported_with(clone, export__test_resolution=scale, export__model=model)
             assert (each["exported"], each["image_size"]) == (model, size)
             assert each["exported_validation"] == pytest.approx(found, rel=1e-4)
             told.append(each)
     assert len({each["exported_validation"]["loss"] for each in told}) == len(told)
-    chosen, _ = exported_with(clone, export__scale="auto", export__model="best_on_validation")
+    chosen, _ = exported_with(clone, export__test_resolution="auto", export__model="best_on_validation")
     assert chosen == min(told, key=lambda each: each["exported_validation"]["loss"])

@@ -145,8 +145,8 @@ def test_a_missing_key_is_named(project, key, name):
         ({"dataset": ""}, "dataset is '': String should have at least 1 character"),
         ({"dataset_sha256": "abc"}, "dataset_sha256 is 'abc': String should match pattern '^[0-9a-f]{64}$'"),
         ({"image_size": 4}, "image_size is 4: Input should be greater than or equal to 8, or Input should be 'auto'"),
-        ({"augment__slide": 2}, "augment.slide is 2: Input should be less than or equal to 1"),
-        ({"fine_tune__share": 0}, "fine_tune.share is 0: Input should be greater than 0, or Input should be 'auto'"),
+        ({"augment__crop_jitter": 2}, "augment.crop_jitter is 2: Input should be less than or equal to 1"),
+        ({"fine_tune__interpolation": 0}, "fine_tune.interpolation is 0: Input should be greater than 0, or Input should be 'auto'"),
         (
             {"head__label_smoothing": 0.1},
             "head: label_smoothing is 0.1, but kind is linear: set label_smoothing to 0.0, or kind to mlp or se",
@@ -202,7 +202,7 @@ def test_a_wrong_type_or_range_names_key_value_and_what_would_do(load, changes, 
             "head: C is 0.5, but kind is mlp: set C to auto, or kind to linear",
         ),
         (
-            {"head__kind": "mlp", "head__discriminant": 0},
+            {"head__kind": "mlp", "head__lda": 0},
             "head: discriminant is 0, but kind is mlp: set discriminant to auto, or kind to linear",
         ),
         (
@@ -219,16 +219,16 @@ def test_a_wrong_type_or_range_names_key_value_and_what_would_do(load, changes, 
             "weights is imagenet, but simple_cnn has none: set weights to none, or to a file",
         ),
         (
-            {"pooling": "none", "export__scale": 1.5},
-            "export.scale is 1.5, but pooling: none allows no other than 1: set 1 or auto",
+            {"pooling": "none", "export__test_resolution": 1.5},
+            "export.test_resolution is 1.5, but pooling: none allows no other than 1: set 1 or auto",
         ),
         (
-            {"resize": "crop_or_pad", "export__scale": 1.5},
-            "export.scale is 1.5, but resize: crop_or_pad allows no other than 1: set 1 or auto",
+            {"resize": "crop_or_pad", "export__test_resolution": 1.5},
+            "export.test_resolution is 1.5, but resize: crop_or_pad allows no other than 1: set 1 or auto",
         ),
         ({"head__widths": [0]}, "head.widths is 0: Input should be greater than or equal to 1"),
         ({"fine_tune__patience": 0}, "fine_tune.patience is 0: Input should be greater than or equal to 1"),
-        ({"fine_tune__average": 1.0}, "fine_tune.average is 1.0: Input should be less than 1"),
+        ({"fine_tune__ema": 1.0}, "fine_tune.ema is 1.0: Input should be less than 1"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_with_what_would_do(load, changes, message):

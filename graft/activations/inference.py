@@ -67,7 +67,7 @@ class Pixels:
             # What is not scaled cannot be sampled more finely either.
             return loader.square(image, self.size, self.resize)
         size = augmentation.base_size(self.size)
-        if self.resize == "crop" and self.augment.get("slide"):
+        if self.resize == "crop" and self.augment.get("crop_jitter"):
             return loader.band(image, size)
         return loader.square(image, size, self.resize)
 

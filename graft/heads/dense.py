@@ -114,14 +114,14 @@ def fit(
 
 def _optimizer(settings: params.Head, steps: int) -> keras.Optimizer:
     rate = learning_rate(settings.schedule, settings.lr, steps, settings.warmup)
-    average = ema_options(settings.average, steps)
+    average = ema_options(settings.ema, steps)
     return build_optimizer(settings.optimizer, settings.momentum, learning_rate=rate, **average)
 
 
 def _callbacks(settings: params.Head, log_folder: Path | None) -> list[keras.callbacks.Callback]:
     """Return what else happens between epochs, in the order in which it must."""
     # Averages come first: the others see, and keep, the weights that they judge.
-    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.average else []
+    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
     callbacks.append(keras.callbacks.TerminateOnNaN())
     if log_folder:
         # Before what lowers the rate: it logs the one that was used.

@@ -49,10 +49,10 @@ def train_linear(train: FeatureSet, validation: FeatureSet, settings: params.Hea
     strength = linear.choose_strength(examples, seed) if settings.C == "auto" else float(settings.C)
     mixture = linear.Mixture(strength)
     if obstacle := linear.no_discriminant(examples):
-        if settings.discriminant not in (0, "auto"):
-            raise GraftError(f"head.discriminant: {settings.discriminant:g}, but {obstacle}; 0 does without")
-    elif settings.discriminant != 0:
-        shares = linear.SHARES if settings.discriminant == "auto" else [settings.discriminant]
+        if settings.lda not in (0, "auto"):
+            raise GraftError(f"head.lda: {settings.lda:g}, but {obstacle}; 0 does without")
+    elif settings.lda != 0:
+        shares = linear.SHARES if settings.lda == "auto" else [settings.lda]
         mixture = linear.choose_mixture(examples, strength, shares, seed)
     beside = f", and {mixture.share:.0%} linear discriminant analysis" if mixture.share else ""
     print(f"logistic regression, C {strength:g}{beside}")

@@ -23,7 +23,7 @@ AT_REST = {
     "rotation": 0,
     "zoom": 0,
     "shift": 0,
-    "slide": 0,
+    "crop_jitter": 0,
     "brightness": 0,
     "contrast": 0,
     "saturation": 0,
@@ -33,7 +33,7 @@ AT_REST = {
 }
 ALWAYS = 1
 # Settings that came later: at rest they are no part of a view's identity, and the views of before are those of now.
-LATER = {"slide": 0, "shear": 0, "crop": 1, "probability": ALWAYS, "randaugment": AT_REST["randaugment"]}
+LATER = {"crop_jitter": 0, "shear": 0, "crop": 1, "probability": ALWAYS, "randaugment": AT_REST["randaugment"]}
 VERSION = "1"
 
 
@@ -94,7 +94,7 @@ def view(picture: Image.Image, size: int, draw: random.Random, settings: Mapping
     uint8 array (size, size, 3), RGB.
     """
     settings = _done({**AT_REST, **settings}, draw)
-    warp = _slid(_warp(picture.size, size, draw, settings), picture.size, draw, settings["slide"])
+    warp = _slid(_warp(picture.size, size, draw, settings), picture.size, draw, settings["crop_jitter"])
     moves = _moves(draw, settings)
     drawn_moves, drawn_changes = randaugment.drawn(draw, **settings["randaugment"])
     affine = _affine(_moved(warp, moves + drawn_moves, size), size)
@@ -120,10 +120,10 @@ def _done(settings: Mapping[str, object], draw: random.Random) -> Mapping[str, o
     done = {
         name: settings[name] if draw.random() < probability else rest
         for name, rest in AT_REST.items()
-        if name != "slide"
+        if name != "crop_jitter"
     }
     # It came after `probability`: at rest it draws nothing, so that the views of before are those of now.
-    done["slide"] = settings["slide"] if settings["slide"] and draw.random() < probability else AT_REST["slide"]
+    done["crop_jitter"] = settings["crop_jitter"] if settings["crop_jitter"] and draw.random() < probability else AT_REST["crop_jitter"]
     return done
 
 

@@ -22,7 +22,7 @@ class Classifier:
 
     def __init__(self, network: Path, description: Path):
         # Earlier exports look at one square and do not say so.
-        self._description = {"squares": 1} | read_json(description)
+        self._description = {"crops": 1} | read_json(description)
         self._network = Network(network)
         self.labels: list[str] = self._description["labels"]
         called = self._description.get("display_names", {})
@@ -36,7 +36,7 @@ class Classifier:
         UnreadableImageError
             If the file is no readable image.
         """
-        squares = loader.load_squares(path, *(self._description[key] for key in ("image_size", "resize", "squares")))
+        squares = loader.load_squares(path, *(self._description[key] for key in ("image_size", "resize", "crops")))
         return np.stack([self._network(square)[-1] for square in squares])
 
     def probabilities(self, path: Path) -> np.ndarray:

@@ -23,7 +23,7 @@ from graft.scores.loss import softmax
 from graft.serving.classifier import Classifier
 from graft.settings import params
 
-# `export.scale: auto` chooses from these by the validation loss.
+# `export.test_resolution: auto` chooses from these by the validation loss.
 SCALES = (1, 8 / 7)
 # With fewer validation images it does not choose: 17 chose the wrong one, 37 the right one (docs/accuracy.md).
 ENOUGH_FOR_SCALES = 100
@@ -67,14 +67,14 @@ def candidates(parameters: params.Parameters, head: Head, table: ImageTable) -> 
     backbone_description = read_json(paths.BACKBONE_DESCRIPTION)
     validation = table.part("validation")
     free = params.can_be_enlarged(backbone_description["pooling"], backbone_description["resize"])
-    for scale in scales(parameters.export.scale, free, len(validation)):
+    for scale in scales(parameters.export.test_resolution, free, len(validation)):
         size = round(scale * backbone_description["image_size"])
         backbone = frozen_backbone(size)
         description = {
             "labels": list(table.classes),
             "image_size": size,
             "resize": backbone_description["resize"],
-            "squares": parameters.export.squares,
+            "crops": parameters.export.crops,
         }
         for model in models(parameters.export.model, parameters.fine_tune.epochs):
             upper = _upper_network(backbone, head, model)
@@ -100,7 +100,7 @@ def scales(setting: float | str, free: bool, validation_images: int) -> Sequence
 
     Parameters
     ----------
-    setting : `export.scale` of params.yaml.
+    setting : `export.test_resolution` of params.yaml.
     free : whether the network takes other sizes than it learnt from, as `params.can_be_enlarged` says.
     validation_images : how many there are to choose by.
     """
@@ -147,6 +147,6 @@ def _logits_of_squares(network: bytes, description: dict[str, object], images: S
         write_bytes(files[0], network)
         write_json(files[1], description)
         classifier = Classifier(*files)
-        shape = (description["squares"], len(description["labels"]))
+        shape = (description["crops"], len(description["labels"]))
         results = [np.broadcast_to(found, shape) for found in in_order(classifier.of_squares, images)]
     return np.log(np.maximum(np.stack(results), np.finfo(np.float32).tiny))

@@ -54,9 +54,19 @@ Initializer = Annotated[str, OneOf(INITIALIZERS)]
 Resize = Annotated[str, OneOf(RESIZERS)]
 
 # Where a linear head has no such setting, this is what stands there.
-NOT_OF_LINEAR = (("widths", []), ("dropout", 0.0), ("l2", 0.0), ("label_smoothing", 0.0), ("average", 0.0))
+NOT_OF_LINEAR = (("widths", []), ("dropout", 0.0), ("l2", 0.0), ("label_smoothing", 0.0), ("ema", 0.0))
 # What other heads do not have.
-OF_LINEAR = ("C", "discriminant")
+OF_LINEAR = ("C", "lda")
+# The new name, in the same section, of each key that had another one before version 0.2.
+RENAMED = {
+    "export.squares": "crops",
+    "export.scale": "test_resolution",
+    "fine_tune.share": "interpolation",
+    "fine_tune.average": "ema",
+    "head.average": "ema",
+    "head.discriminant": "lda",
+    "augment.slide": "crop_jitter",
+}
 # What pydantic calls a key that no section has; one that is no text (`1: 2`) can be none either.
 UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
 
@@ -100,7 +110,7 @@ class Head(Section):
     kind: Literal["linear", "mlp", "se"]
     views: Count
     C: Positive | Auto
-    discriminant: Fraction | Auto
+    lda: Fraction | Auto
     widths: list[PositiveCount]
     dropout: Share | list[Share]
     l2: NotNegative
@@ -117,7 +127,7 @@ class Head(Section):
     warmup: Share
     plateau_patience: PositiveCount
     label_smoothing: Share
-    average: Share
+    ema: Share
     tensorboard: bool
 
     @model_validator(mode="after")
@@ -162,7 +172,7 @@ class Augment(Section):
     rotation: Annotated[float, Field(ge=0, le=180)]
     zoom: Share
     shift: Share
-    slide: Fraction
+    crop_jitter: Fraction
     brightness: Share
     contrast: Share
     saturation: Share
@@ -190,8 +200,8 @@ class FineTune(Section):
     label_smoothing: Share
     dropout: Share
     mixup: NotNegative
-    average: Share
-    share: Annotated[float, Field(gt=0, le=1)] | Auto
+    ema: Share
+    interpolation: Annotated[float, Field(gt=0, le=1)] | Auto
     precision: Literal["auto", "float32", "bfloat16"]
     tensorboard: bool
 
@@ -209,8 +219,8 @@ class Export(Section):
     """Which model is shipped."""
 
     model: Literal["best_on_validation", "fine_tuned", "head"]
-    scale: Annotated[float, Field(ge=1, le=2)] | Auto
-    squares: PositiveCount
+    test_resolution: Annotated[float, Field(ge=1, le=2)] | Auto
+    crops: PositiveCount
 
 
 class Gate(Section):
@@ -267,10 +277,10 @@ class Parameters(Section):
                 f"pooling is {self.pooling}, but head.kind: se works on the feature map: set pooling to none, "
                 "and head.pooling to what shall follow the block"
             )
-        if self.export.scale not in ("auto", 1) and not can_be_enlarged(self.pooling, self.resize):
+        if self.export.test_resolution not in ("auto", 1) and not can_be_enlarged(self.pooling, self.resize):
             fixed = f"pooling: {self.pooling}" if self.pooling == "none" else f"resize: {self.resize}"
             raise ValueError(
-                f"export.scale is {self.export.scale:g}, but {fixed} allows no other than 1: set 1 or auto"
+                f"export.test_resolution is {self.export.test_resolution:g}, but {fixed} allows no other than 1: set 1 or auto"
             )
         if self.weights == "imagenet" and not backbone_table.get(self.backbone).published:
             raise ValueError(f"weights is imagenet, but {self.backbone} has none: set weights to none, or to a file")
@@ -331,6 +341,8 @@ def _first_fault(error: ValidationError) -> str:
     faults = sorted(error.errors(), key=lambda fault: fault["type"] not in UNKNOWN_KEY)
     section, names = _keys_along([str(name) for name in faults[0]["loc"]])
     key = ".".join(names)
+    if key in RENAMED:
+        return f"{key} was renamed to {'.'.join([*names[:-1], RENAMED[key]])}"
     if faults[0]["type"] in UNKNOWN_KEY:
         return f"unknown key {key!r}; {nearest(names[-1], section.model_fields)}"
     if faults[0]["type"] == "missing":

@@ -16,7 +16,7 @@ from graft.settings import params
 from graft.training import loop
 from graft.training.precision import supported_precision
 
-# `fine_tune.share: auto` chooses from these by the validation loss.
+# `fine_tune.interpolation: auto` chooses from these by the validation loss.
 SHARES = (0.25, 0.5, 0.75, 1.0)
 # `fine_tune.epochs: auto`: this many epochs, or more where they are fewer than this many steps.
 EPOCHS = 8
@@ -69,7 +69,7 @@ def fine_tune(
     """
     start = model.get_weights()
     history = loop.train(model, train, validation, settings, **options)
-    shares = SHARES if settings.share == "auto" else [settings.share]
+    shares = SHARES if settings.interpolation == "auto" else [settings.interpolation]
     return history, *interpolate(model, start, shares, validation)
 
 

@@ -153,7 +153,7 @@ def _optimizer(model: FlatNetwork, settings: params.FineTune, lr: float, steps: 
         settings.momentum,
         learning_rate=learning_rate(settings.schedule, lr, steps, settings.warmup),
         weight_decay=settings.weight_decay,
-        **ema_options(settings.average, steps),
+        **ema_options(settings.ema, steps),
     )
     # Decay is for kernels: He et al. 2018, arXiv 1812.01187, section 3.1.
     optimizer.exclude_from_weight_decay(var_list=[model.vectors])
@@ -165,7 +165,7 @@ def _callbacks(
     model: keras.Model, settings: params.FineTune, validated: bool, log_folder: Path | None
 ) -> keras.callbacks.CallbackList:
     # Averages come first: the others see, and keep, the weights that they judge.
-    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.average else []
+    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
     if log_folder:
         # Before what lowers the rate: it logs the one that was used.
         callbacks.append(keras.callbacks.TensorBoard(log_folder, write_graph=False))
