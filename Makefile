@@ -33,10 +33,10 @@ restore: ## go back to the last commit's parameters and results, without trainin
 	dvc checkout
 
 crossval: $(INSTALLED) ## judge on every fold: make crossval SET="backbone=MobileNetV2 lr=1e-4" NAME=mobilenet AGAINST=lite0
-	python -m stages.crossval $(SET:%=-S '%') $(NAME:%=--name '%') $(AGAINST:%=--against '%')
+	graft crossval $(SET:%=-S '%') $(NAME:%=--name '%') $(AGAINST:%=--against '%')
 
 study: $(INSTALLED) ## rank the variants of a study in studies.yaml: make study NAME=augmentation
-	python -m stages.study $(SET:%=-S '%') '$(NAME)'
+	graft study $(SET:%=-S '%') '$(NAME)'
 
 test: $(INSTALLED) ## check the style and run the tests
 	ruff check .
@@ -52,8 +52,8 @@ bench: $(INSTALLED) ## measure all claims, which takes hours, and rewrite benchm
 setup: $(INSTALLED) ## make the environment .venv with the pinned versions
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 10) <= sys.version_info < (3, 14) else \
-	"error: Python " + sys.version.split()[0] + " found, 3.10 to 3.13 needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \
+	"error: Python " + sys.version.split()[0] + " found, 3.11 to 3.13 needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@

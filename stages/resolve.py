@@ -8,8 +8,9 @@ from pathlib import Path
 
 from graft.core import paths, tensorboard
 from graft.core.errors import GraftError, run
-from graft.core.files import write_json
+from graft.core.files import read_json, write_json
 from graft.core.quiet import importing
+from graft.core.versions import installed_versions, version_changes
 from graft.settings import datasets, params
 from graft.settings.resolved import image_size, weights_source
 
@@ -63,6 +64,14 @@ def link_or_write(output: Path, source: Path | dict) -> None:
         write_json(output, source)
 
 
+def write_versions(output: Path) -> None:
+    """Write the installed versions; where they differ from the last ones, print how: stages will run again for it."""
+    now = installed_versions()
+    if output.exists() and (changes := version_changes(read_json(output), now)):
+        print(f"versions have changed, what they compute runs again: {', '.join(changes)}")
+    write_json(output, now)
+
+
 def main() -> None:
     parameters = params.load()
     check_layers(parameters, image_size(parameters.image_size, parameters.dataset, parameters.backbone))
@@ -73,6 +82,7 @@ def main() -> None:
     weights = weights_source(parameters.weights, root)
     link_or_write(paths.SOURCE, found if isinstance(found, Path) else found.model_dump(exclude_none=True))
     link_or_write(paths.WEIGHTS, weights)
+    write_versions(paths.ENVIRONMENT)
     print(f"dataset {parameters.dataset}, backbone {parameters.backbone}, weights {parameters.weights}")
 
 

@@ -1,128 +1,140 @@
-"""dvc.yaml says of every stage what is true of its script."""
+"""dvc.yaml says of every stage what is true of its code, and the folders of graft/ use each other one way."""
 
-import ast
-from functools import cache
-from pathlib import Path
+from graphlib import TopologicalSorter
 
 import pytest
 import yaml
+from source_code import PARAMETERS, ROOT, imports, parameter_paths, parameters_read, reached, tree
 
-ROOT = Path(__file__).parent.parent
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-PARAMETERS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-# A part reads it, without an import that could be followed.
-DATA_FILES = {"stages/parts/catalog.py": "stages/parts/datasets.yaml"}
-
-
-def local_imports(path: Path) -> set[Path]:
-    """Return the files of this repository that a file imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "stages":
-            base = ROOT / node.module.replace(".", "/")
-            names = [base / f"{alias.name}.py" for alias in node.names]
-            found |= {name for name in names if name.is_file()} or {base.with_suffix(".py")}
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names if alias.name.split(".")[0] == "stages"]
-            found |= {ROOT / (module.replace(".", "/") + ".py") for module in modules}
-    return found
+PIPELINE = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+STAGES = yaml.safe_load(PIPELINE)["stages"]
+ROOMS = sorted(path for path in (ROOT / "graft").iterdir() if (path / "__init__.py").is_file())
+MODULES = sorted((ROOT / "graft").rglob("*.py"))
+# From the bottom up: a room uses only rooms of the floors below its own.
+FLOORS = (
+    {"core", "scores"},
+    {"images"},
+    {"settings"},
+    {"data", "backbone", "activations", "report"},
+    {"heads"},
+    {"training", "serving"},
+    {"commands"},
+)
 
 
-@cache
-def code_of(script: str) -> set[str]:
-    """Return the script and all local files that it needs, directly or through others."""
-    seen: set[Path] = set()
-    waiting = [ROOT / script]
-    while waiting:
-        path = waiting.pop()
-        if path not in seen:
-            seen.add(path)
-            waiting += local_imports(path)
-    names = {path.relative_to(ROOT).as_posix() for path in seen}
-    return names | {DATA_FILES[name] for name in names & DATA_FILES.keys()}
+def script(stage):
+    return ROOT / "stages" / f"{stage}.py"
 
 
-def parameter_paths(values: dict, prefix: str = "") -> set[str]:
-    """Return the dotted names of all parameters that are no sections."""
-    paths = set()
-    for key, value in values.items():
-        paths |= parameter_paths(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
-    return paths
-
-
-def parameters_read(script: str) -> set[str]:
-    """Return the dotted names under `parameters` that a script reads; a section passed on counts as all its keys."""
-    read = set()
-    tree = ast.parse((ROOT / script).read_text(encoding="utf-8"))
-    # `parameters.split.seed` holds `parameters.split`, which is no reading of the whole section.
-    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    for node in ast.walk(tree):
-        if id(node) in inner:
-            continue
-        names = []
-        while isinstance(node, ast.Attribute):
-            names.insert(0, node.attr)
-            node = node.value
-        if names and isinstance(node, ast.Name) and node.id == "parameters":
-            read.add(".".join(names))
-    known = parameter_paths(PARAMETERS)
-    # `parameters.augment.model_dump` takes the whole section.
-    read |= {name.removesuffix(".model_dump") for name in read}
-    return {path for path in known for name in read if path == name or path.startswith(name + ".")}
-
-
-def declared(entries: list) -> set[str]:
+def declared(entries):
     return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+
+
+def declared_parameters(stage):
+    """Return the dotted names of all parameters that a stage declares, those of whole sections too."""
+    names = declared(STAGES[stage].get("params", []))
+    return {path for path in parameter_paths() for name in names if path == name or path.startswith(name + ".")}
+
+
+def names(files):
+    return {path.relative_to(ROOT).as_posix() for path in files}
+
+
+def room_of(path):
+    return path.relative_to(ROOT / "graft").parts[0] if len(path.relative_to(ROOT).parts) > 2 else None
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_the_script_of_its_name(stage):
     assert STAGES[stage]["cmd"] == f"python -m stages.{stage}"
-    assert (ROOT / "stages" / f"{stage}.py").is_file()
+    assert script(stage).is_file()
+
+
+def test_stages_holds_nothing_but_one_short_script_for_each_stage():
+    assert {path.stem for path in (ROOT / "stages").glob("*.py")} == {"__init__", *STAGES}
+    for stage in STAGES:
+        assert len(script(stage).read_text(encoding="utf-8").splitlines()) <= 100, stage
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_its_script_and_all_that_it_imports_and_on_no_other_code(stage):
-    code = {name for name in declared(STAGES[stage]["deps"]) if name.startswith("stages/")}
-    assert code == code_of(f"stages/{stage}.py")
+def test_a_stage_declares_its_script_and_each_folder_whose_code_it_can_reach_and_no_other(stage):
+    code = {path for path in declared(STAGES[stage]["deps"]) if path.startswith(("graft/", "stages/"))}
+    # graft/__init__.py has an import of graft.core and nothing else.
+    expected = {path.parent for path in reached(script(stage))} - {ROOT / "stages", ROOT / "graft"}
+    assert code == names(expected) | {f"stages/{stage}.py"}
+    assert 2 <= len(expected) <= 8
+
+
+def test_the_package_itself_only_fixes_the_environment():
+    assert names(imports(ROOT / "graft/__init__.py")) == {"graft/core/environment.py"}
+    assert len(tree(ROOT / "graft/__init__.py").body) == 2
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "resolve"])
-def test_a_stage_declares_each_parameter_that_it_reads_and_no_other(stage):
-    script = f"stages/{stage}.py"
-    read = parameters_read(script) if "stages/parts/params.py" in code_of(script) else set()
-    assert set(STAGES[stage].get("params", [])) == read
+def test_a_stage_declares_each_parameter_that_its_code_reads_and_no_other(stage):
+    read = set().union(*(parameters_read(path) for path in reached(script(stage))))
+    assert declared_parameters(stage) == read
 
 
 def test_resolve_runs_on_a_change_of_any_parameter_but_lr():
-    declared_names = set(STAGES["resolve"]["params"])
-    covered = {path for path in parameter_paths(PARAMETERS) if {path, path.split(".")[0]} & declared_names}
-    assert covered == parameter_paths(PARAMETERS) - {"lr"}
+    assert declared_parameters("resolve") == parameter_paths() - {"lr"}
 
 
 def test_every_parameter_is_declared_by_a_stage_or_read_by_the_gate():
-    used = {name for stage in STAGES if stage != "resolve" for name in STAGES[stage].get("params", [])}
-    gate = {path for path in parameter_paths(PARAMETERS) if path.startswith("gate.")}
+    used = set().union(*(declared_parameters(stage) for stage in STAGES if stage != "resolve"))
+    gate = {f"gate.{key}" for key in PARAMETERS["gate"]}
     # `weights` reaches the other stages as the file that resolve writes.
-    assert used | gate | {"weights"} == parameter_paths(PARAMETERS)
+    assert used | gate | {"weights"} == parameter_paths()
 
 
-def test_each_part_of_the_code_is_used_by_a_script():
-    scripts = [path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").glob("*.py")]
-    used = set().union(*(code_of(script) for script in scripts))
-    parts = {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages/parts").glob("*.py")}
-    assert parts - used == {"stages/parts/__init__.py"}
+def test_each_stage_that_computes_depends_on_the_versions_of_what_computes():
+    depending = {stage for stage in STAGES if "data/environment.json" in STAGES[stage]["deps"]}
+    assert depending == set(STAGES) - {"resolve", "split"}
 
 
-def test_parts_import_no_stage():
-    for path in (ROOT / "stages/parts").glob("*.py"):
-        assert {imported.parent.name for imported in local_imports(path)} <= {"parts"}, path
+def test_only_the_links_that_resolve_makes_are_kept_out_of_the_run_cache():
+    persistent = {
+        stage
+        for stage, entry in STAGES.items()
+        for output in [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]
+        if isinstance(output, dict) and next(iter(output.values())).get("persist")
+    }
+    assert persistent == {"resolve"}
 
 
-def test_every_output_of_a_stage_that_dvc_keeps_is_ignored_by_git_before_it_exists():
+def test_the_pipeline_is_a_page_that_a_person_reads():
+    assert len(PIPELINE.splitlines()) <= 180
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_imports_only_from_floors_below_its_own(path):
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    used = {room_of(imported) for imported in imports(path)} - {room_of(path), None}
+    here = floor.get(room_of(path), len(FLOORS))
+    assert {room for room in used if floor[room] >= here} == set()
+
+
+def test_the_rooms_are_at_most_twelve_and_each_says_its_purpose_in_its_init():
+    assert {room.name for room in ROOMS} == set().union(*FLOORS)
+    assert len(ROOMS) <= 12
+    for room in ROOMS:
+        assert (room / "__init__.py").read_text(encoding="utf-8").startswith('"""')
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {path: imports(path) for path in [*MODULES, *map(script, STAGES)]}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_every_module_is_used_by_a_stage_or_a_command():
+    entries = [ROOT / "graft/__init__.py", ROOT / "graft/__main__.py", *(ROOT / "graft/commands").glob("*.py")]
+    starts = [*map(script, STAGES), *entries]
+    used = set().union(*(reached(path) for path in starts))
+    assert {path for path in set(MODULES) - used if path.name != "__init__.py"} == set()
+
+
+def test_every_output_that_dvc_keeps_is_ignored_by_git_before_it_exists():
     for stage in STAGES.values():
-        for output in stage.get("outs", []):
-            path = ROOT / (output if isinstance(output, str) else next(iter(output)))
-            ignored = (ROOT / path.relative_to(ROOT).parts[0] / ".gitignore").read_text(encoding="utf-8").split()
-            relative = path.relative_to(ROOT)
-            assert "/" + relative.relative_to(relative.parts[0]).parts[0] in ignored, path
+        for output in declared(stage.get("outs", [])):
+            folder, name = output.split("/")[:2]
+            assert f"/{name}" in (ROOT / folder / ".gitignore").read_text(encoding="utf-8").split(), output

@@ -9,6 +9,7 @@ STUDIES = Path("studies.yaml")
 # resolve
 SOURCE = Path("data/source")
 WEIGHTS = Path("data/weights")
+ENVIRONMENT = Path("data/environment.json")
 # download
 RAW = Path("data/raw")
 RAW_REPORT = Path("data/raw.json")
