@@ -108,7 +108,7 @@ def test_an_archive_is_fetched_by_its_address_and_the_parts_it_brings_are_kept(c
 
 def test_new_images_are_classified_by_file_and_by_folder(finished, write_image_folder, tmp_path):
     folder = write_image_folder(tmp_path / "new", count=2, first=50)
-    output = finished.run("python", "-m", "graft.commands.predict", "--json", folder, folder / "red/050.jpg")
+    output = finished.run("python", "-m", "graft", "predict", "--json", folder, folder / "red/050.jpg")
     answers = [json.loads(line) for line in output.splitlines()]
     assert [answer["path"] for answer in answers] == [
         *(str(folder / label / name) for label in ("blue", "green", "red") for name in ("050.jpg", "051.png")),
@@ -119,7 +119,7 @@ def test_new_images_are_classified_by_file_and_by_folder(finished, write_image_f
 
 
 def test_the_gate_passes_and_fails_by_its_thresholds_and_by_a_drop(clone):
-    gate = ("python", "-m", "graft.commands.gate")
+    gate = ("python", "-m", "graft", "gate")
     assert "FAIL" not in clone.run(*gate, "--against", "main")
     path = clone.path / "metrics/accuracy.json"
     figures = json.loads(path.read_text(encoding="utf-8"))
@@ -138,5 +138,5 @@ def test_the_default_run_needs_no_network_and_passes_the_gate(tmp_path):
     clone = Clone.of_working_files(tmp_path / "default")
     (clone.path / "dvc.lock").unlink(missing_ok=True)
     assert ran(clone.dvc("repro")) == STAGES
-    assert "FAIL" not in clone.run("python", "-m", "graft.commands.gate")
+    assert "FAIL" not in clone.run("python", "-m", "graft", "gate")
     assert ran(clone.dvc("repro")) == []
