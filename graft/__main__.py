@@ -13,6 +13,7 @@ COMMANDS = {
     "gate": "Check the metrics against the thresholds in params.yaml.",
     "crossval": "Judge the settings on every image: each fold of the split is the test part once.",
     "study": "Rank the variants of a study in studies.yaml.",
+    "verify": "Run the pipeline of the last commit from nothing, and compare every output with dvc.lock.",
     "store": "List, prune or verify the store of computed activations.",
 }
 

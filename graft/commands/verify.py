@@ -1,0 +1,65 @@
+"""graft verify: run the pipeline of the last commit from nothing, and compare every output with dvc.lock."""
+
+import os
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+from graft.core.errors import GraftError
+from graft.core.paths import repository
+
+EXAMPLE = "graft verify"
+LOCK = Path("dvc.lock")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of `graft verify`: it has none."""
+
+
+def main(arguments: Namespace) -> int:
+    """Print each output that differs; return the exit status, 1 if one does."""
+    with TemporaryDirectory(prefix="graft-verify-") as folder:
+        clone = Path(folder, "clone")
+        _run("git", "clone", "--quiet", str(repository().resolve()), str(clone))
+        expected = output_hashes(clone / LOCK)
+        store = {"GRAFT_STORE": str(Path(folder, "store")), "DVC_SITE_CACHE_DIR": str(Path(folder, "site"))}
+        # Relative paths in params.yaml are meant from the repository itself.
+        root = {"DVC_ROOT": str(repository().resolve())}
+        _run(sys.executable, "-m", "dvc", "repro", "--quiet", "--no-run-cache", folder=clone, variables=store | root)
+        found = output_hashes(clone / LOCK)
+    different = [(stage, path) for stage, path in expected if found.get((stage, path)) != expected[stage, path]]
+    for stage, path in different:
+        print(f"FAIL  {stage}: {path} is another file than dvc.lock says")
+    if different:
+        print(f"{len(different)} of {len(expected)} outputs differ, first those of stage {different[0][0]}")
+        return 1
+    print(f"pass  all {len(expected)} outputs are those of dvc.lock")
+    return 0
+
+
+def output_hashes(lock: Path) -> dict[tuple[str, str], str]:
+    """Return the hash of each output by stage and path, in running order.
+
+    Raises
+    ------
+    GraftError
+        If the file is missing.
+    """
+    if not lock.is_file():
+        raise GraftError(f"{LOCK}: the last commit has none; `dvc repro`, then commit it")
+    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+    return {
+        (stage, output["path"]): output["md5"] for stage, entry in stages.items() for output in entry.get("outs", [])
+    }
+
+
+def _run(*command: str, folder: Path | None = None, variables: dict[str, str] | None = None) -> None:
+    # The stages are run as `python`, which must be this one.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = os.environ | {"PATH": path} | (variables or {})
+    if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
+        raise GraftError(f"`{' '.join(command[-3:])}` failed in a clone of the last commit, for the reason above")

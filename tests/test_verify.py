@@ -1,0 +1,48 @@
+"""graft verify: a run from nothing gives the hashes of dvc.lock, or the first stage that does not is named."""
+
+import yaml
+
+VERIFY = ("python", "-m", "graft", "verify")
+
+
+def test_a_committed_run_gives_the_same_outputs_again(finished):
+    outputs = sum(len(stage["outs"]) for stage in lock_of(finished).values())
+    assert finished.run(*VERIFY).endswith(f"\npass  all {outputs} outputs are those of dvc.lock\n")
+
+
+def test_outputs_that_differ_are_listed_and_the_first_stage_is_named(clone):
+    stages = lock_of(clone)
+    for output in (*stages["freeze"]["outs"], *stages["export"]["outs"]):
+        if output["path"] in ("data/backbone", "models/labels.json"):
+            output["md5"] = "0" * 32
+    (clone.path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False))
+    clone.commit("Other hashes")
+    result = clone.attempt(*VERIFY)
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[-3:-1] == [
+        "FAIL  freeze: data/backbone is another file than dvc.lock says",
+        "FAIL  export: models/labels.json is another file than dvc.lock says",
+    ]
+    assert result.stdout.endswith(" outputs differ, first those of stage freeze\n")
+
+
+def test_without_dvc_lock_there_is_nothing_to_compare_with(clone):
+    clone.git("rm", "--quiet", "dvc.lock")
+    clone.commit("Without results")
+    result = clone.attempt(*VERIFY)
+    assert (result.returncode, result.stderr) == (
+        1, "error: dvc.lock: the last commit has none; `dvc repro`, then commit it\n"
+    )  # fmt: skip
+
+
+def test_a_run_that_fails_is_no_pass(clone):
+    clone.set(split__validation=1e-9)
+    clone.commit("A split without validation images")
+    result = clone.attempt(*VERIFY)
+    assert result.returncode == 1
+    assert "error: split: no validation image among 60" in result.stderr
+    assert "failed in a clone of the last commit" in result.stderr
+
+
+def lock_of(clone):
+    return yaml.safe_load((clone.path / "dvc.lock").read_text(encoding="utf-8"))["stages"]
