@@ -1,10 +1,12 @@
 """graft verify: a run from nothing gives the hashes of dvc.lock, or the first stage that does not is named."""
 
+import pytest
 import yaml
 
 VERIFY = ("python", "-m", "graft", "verify")
 
 
+@pytest.mark.slow
 def test_a_committed_run_gives_the_same_outputs_again(finished):
     outputs = sum(len(stage["outs"]) for stage in lock_of(finished).values())
     assert finished.run(*VERIFY).endswith(f"\npass  all {outputs} outputs are those of dvc.lock\n")
