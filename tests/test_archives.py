@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import stat
 import tarfile
 import threading
@@ -19,13 +20,15 @@ FILES = {"photos/roses/1.jpg": b"first", "photos/tulips/2 ü.jpg": b"second" * 1
 TAR_BLOCK = 512
 
 
-def as_tar(files, mode="w"):
+def as_tar(files, mode="w", links=()):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
+        for member in links:
+            tar.addfile(member)
     return buffer.getvalue()
 
 
@@ -56,15 +59,19 @@ def special(name, kind, target=""):
 
 @pytest.fixture
 def unpack(tmp_path):
-    """Return a function that unpacks an archive, and gives every file that is then in its folder or beside it."""
+    """Return a function that unpacks an archive, and gives every file that is then in its folder or beside it.
 
-    def unpacked(content, name="a.tar"):
+    What `archives.unpack` returned is its attribute `left_out`.
+    """
+
+    def unpack_and_read(content, name="a.tar"):
         (tmp_path / name).write_bytes(content)
-        archives.unpack(tmp_path / name, tmp_path / "in" / "folder")
+        folder = tmp_path / "in" / "folder"
+        unpack_and_read.left_out = archives.unpack(tmp_path / name, folder)
         paths = [path for path in (tmp_path / "in").rglob("*") if not path.is_dir()]
-        return {path.relative_to(tmp_path / "in" / "folder").as_posix(): path.read_bytes() for path in paths}
+        return {Path(os.path.relpath(path, folder)).as_posix(): path.read_bytes() for path in paths}
 
-    return unpacked
+    return unpack_and_read
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -72,7 +79,7 @@ def test_every_kind_of_archive_gives_its_files(unpack, name):
     assert unpack(WRITERS[name](FILES), name) == FILES
 
 
-def test_the_kind_is_told_by_the_content_and_not_by_the_name(unpack):
+def test_the_content_decides_what_kind_of_archive_it_is_and_not_the_name(unpack):
     assert unpack(as_zip(FILES), "source") == FILES
 
 
@@ -101,9 +108,63 @@ def test_what_stands_before_a_path_outside_does_not_hide_it(unpack):
         unpack(as_tar({"roses/1.jpg": b"good", "../x.jpg": b"evil"}))
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices_in_a_tar_are_left_out(unpack, kind):
+SPECIAL = {
+    tarfile.SYMTYPE: "symbolic link",
+    tarfile.LNKTYPE: "hard link",
+    tarfile.CHRTYPE: "special file",
+    tarfile.BLKTYPE: "special file",
+    tarfile.FIFOTYPE: "special file",
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_links_out_of_a_tar_and_devices_are_left_out_and_counted(unpack, kind):
     assert unpack(tar_of(special("roses/1.jpg", kind, "/etc/passwd"))) == {}
+    assert unpack.left_out == {SPECIAL[kind]: 1}
+
+
+def test_folders_are_not_counted_as_left_out(unpack):
+    assert unpack(tar_of(special("roses", tarfile.DIRTYPE), tarfile.TarInfo("roses/1.jpg"))) == {"roses/1.jpg": b""}
+    assert unpack.left_out == {}
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_hard_link_in_a_tar_has_the_content_of_the_file_that_it_names(unpack, tmp_path, mode):
+    (tmp_path / "roses").mkdir()
+    (tmp_path / "roses/1.jpg").write_bytes(b"first")
+    os.link(tmp_path / "roses/1.jpg", tmp_path / "roses/2.jpg")
+    os.link(tmp_path / "roses/1.jpg", tmp_path / "roses/3.jpg")
+    with tarfile.open(tmp_path / "written.tar", mode) as tar:
+        tar.add(tmp_path / "roses", "roses")
+        assert [member.islnk() for member in tar.getmembers()].count(True) == 2
+    assert unpack((tmp_path / "written.tar").read_bytes()) == {f"roses/{name}.jpg": b"first" for name in (1, 2, 3)}
+    assert unpack.left_out == {}
+
+
+def test_a_hard_link_to_a_hard_link_has_the_files_content(unpack):
+    links = special("b/2.jpg", tarfile.LNKTYPE, "./a/1.jpg"), special("c/3.jpg", tarfile.LNKTYPE, "b/2.jpg")
+    files = unpack(as_tar({"a/1.jpg": b"first"}, links=links))
+    assert files == {"a/1.jpg": b"first", "b/2.jpg": b"first", "c/3.jpg": b"first"}
+
+
+def test_a_file_that_was_packed_twice_keeps_its_content(unpack):
+    again = special("1.jpg", tarfile.LNKTYPE, "1.jpg")
+    assert unpack(as_tar({"1.jpg": b"first"}, links=[again])) == {"1.jpg": b"first"}
+
+
+@pytest.mark.parametrize("target", ["missing.jpg", "link.jpg", "../outside.jpg", "roses", ""])
+def test_a_hard_link_to_no_file_of_the_archive_is_left_out_and_counted(unpack, tmp_path, target):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/outside.jpg").write_bytes(b"secret")
+    links = special("link.jpg", tarfile.SYMTYPE, "/etc/passwd"), special("2.jpg", tarfile.LNKTYPE, target)
+    files = unpack(as_tar({"roses/1.jpg": b"first"}, links=links))
+    assert files.keys() == {"roses/1.jpg", "../outside.jpg"}
+    assert unpack.left_out == {"symbolic link": 1, "hard link": 1}
+
+
+def test_a_hard_link_whose_own_name_lies_outside_is_refused(unpack):
+    with pytest.raises(GraftError, match=r"it holds '\.\./x\.jpg'"):
+        unpack(as_tar({"1.jpg": b"first"}, links=[special("../x.jpg", tarfile.LNKTYPE, "1.jpg")]))
 
 
 def test_nothing_is_written_through_a_link(unpack, tmp_path):
@@ -113,13 +174,27 @@ def test_nothing_is_written_through_a_link(unpack, tmp_path):
     assert not list((tmp_path / "outside").iterdir())
 
 
-def test_links_in_a_zip_are_left_out(unpack):
+@pytest.mark.parametrize(
+    ("mode", "kind"), [(stat.S_IFLNK, "symbolic link"), (stat.S_IFIFO, "special file"), (stat.S_IFCHR, "special file")]
+)
+def test_links_and_devices_in_a_zip_are_left_out_and_counted(unpack, mode, kind):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as zip_file:
         link = zipfile.ZipInfo("roses/1.jpg")
-        link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        link.create_system, link.external_attr = 3, (mode | 0o777) << 16
         zip_file.writestr(link, "/etc/passwd")
     assert unpack(buffer.getvalue()) == {}
+    assert unpack.left_out == {kind: 1}
+
+
+def test_a_zip_of_a_folder_with_its_modes_leaves_nothing_out(unpack, tmp_path):
+    (tmp_path / "roses").mkdir()
+    (tmp_path / "roses/1.jpg").write_bytes(b"first")
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as zip_file:
+        zip_file.write(tmp_path / "roses", "roses")
+        zip_file.write(tmp_path / "roses/1.jpg", "roses/1.jpg")
+    assert unpack((tmp_path / "b.zip").read_bytes()) == {"roses/1.jpg": b"first"}
+    assert unpack.left_out == {}
 
 
 @pytest.mark.parametrize("name", WRITERS)

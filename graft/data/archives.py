@@ -8,9 +8,10 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, NamedTuple
 
 import pooch
 import requests
@@ -37,13 +38,13 @@ DAMAGED = (
 def fetch(url: str, sha256: str | None, folder: Path) -> Path:
     """Return the file of that address in `folder`, downloaded unless it is there already.
 
-    The file has its name only once it is whole and has the checksum; an interrupted download starts again. Without a
-    checksum, whatever comes is taken.
+    The file gets its name only when it is whole and has the checksum; an interrupted download starts again. Without a
+    checksum, any file is taken.
 
     Raises
     ------
     GraftError
-        If the address does not answer, or answers with another file.
+        If the address does not answer, or the file is another one.
     """
     identity = sha256 or hashlib.sha256(url.encode()).hexdigest()
     name = f"{identity[:16]}-{PurePosixPath(url.split('?')[0]).name}"
@@ -71,25 +72,63 @@ def check_sha256(path: Path, sha256: str) -> None:
         raise GraftError(f"{path.name}: its SHA-256 is {found}, but dataset_sha256 is {sha256}")
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Write the regular files of a .tar, .tgz or .zip below `folder`; links and devices are left out.
+class _Member(NamedTuple):
+    """What an archive holds under one name: one of the other fields says what.
+
+    Attributes
+    ----------
+    file : the content of a file.
+    target : of a hard link: the name of the member, earlier in the archive, that has the content.
+    left_out : the kind of a member that is not unpacked.
+    """
+
+    name: str
+    file: IO[bytes] | None = None
+    target: str = ""
+    left_out: str = ""
+
+
+def unpack(archive: Path, folder: Path) -> Counter[str]:
+    """Write the files of a .tar, .tgz or .zip below `folder`; a hard link becomes a copy of the file that it names.
+
+    Returns
+    -------
+    How many members it left out, by kind: "symbolic link", "hard link" (to no file of the archive), "special file"
+    (a device, a pipe).
 
     Raises
     ------
     GraftError
         If the archive is damaged, or names a place outside `folder`; what was written until then stays.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         members = _tar_members if tarfile.is_tarfile(archive) else _zip_members
-        for name, file in members(archive):
-            target = folder / _safe_path(name, archive)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with file, target.open("wb") as output:
-                shutil.copyfileobj(file, output)
+        kinds = (_write(member, folder, archive) for member in members(archive))
+        return Counter(kind for kind in kinds if kind)
     except DAMAGED as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise GraftError(f"{archive.name}: damaged, or no .tar, .tgz or .zip ({error}); get it again") from error
+
+
+def _write(member: _Member, folder: Path, archive: Path) -> str:
+    """Write a member below `folder`; return its kind if it is left out, else an empty string."""
+    if member.left_out:
+        return member.left_out
+    if _is_outside(_relative(member.name)):
+        raise GraftError(f"{archive.name}: refused, it holds {member.name!r}, a path outside its folder")
+    content = _relative(member.target)
+    if not member.file and (_is_outside(content) or not (folder / content).is_file()):
+        return "hard link"
+    path = folder / _relative(member.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if member.file:
+        with member.file as file, path.open("wb") as output:
+            shutil.copyfileobj(file, output)
+    elif folder / content != path:  # tar writes a file that it was given twice as a link to itself
+        shutil.copyfile(folder / content, path)
+    return ""
 
 
 class _Header(tarfile.TarInfo):
@@ -105,26 +144,36 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(str(error)) from error
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _tar_members(archive: Path) -> Iterator[_Member]:
     with tarfile.open(archive, tarinfo=_Header) as tar:
         for member in tar:
             if member.isreg():
-                yield member.name, tar.extractfile(member)
+                yield _Member(member.name, tar.extractfile(member))
+            elif member.islnk():
+                yield _Member(member.name, target=member.linkname)
+            elif not member.isdir():
+                yield _Member(member.name, left_out="symbolic link" if member.issym() else "special file")
         # The checksum of a .tgz is behind the zeros that end the archive, and is compared when it is read.
         while tar.fileobj.read(CHUNK_BYTES):
             pass
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _zip_members(archive: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(archive) as zip_file:
         for member in zip_file.infolist():
-            # The upper half holds the mode of Unix.
-            if not member.is_dir() and not stat.S_ISLNK(member.external_attr >> 16):
-                yield member.filename, zip_file.open(member)
+            # The upper half holds the mode of Unix, or nothing.
+            mode = member.external_attr >> 16
+            if stat.S_ISLNK(mode):
+                yield _Member(member.filename, left_out="symbolic link")
+            elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                yield _Member(member.filename, left_out="special file")
+            elif not member.is_dir():
+                yield _Member(member.filename, zip_file.open(member))
 
 
-def _safe_path(name: str, archive: Path) -> PurePosixPath:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or PureWindowsPath(path).drive or not path.parts:
-        raise GraftError(f"{archive.name}: refused, it holds {name!r}, a path outside its folder")
-    return path
+def _relative(name: str) -> PurePosixPath:
+    return PurePosixPath(name.replace("\\", "/"))
+
+
+def _is_outside(path: PurePosixPath) -> bool:
+    return path.is_absolute() or ".." in path.parts or bool(PureWindowsPath(path).drive) or not path.parts
