@@ -16,7 +16,7 @@ from graft.settings import params
 def feature_set(table: ImageTable, part: str, views: int = 0) -> FeatureSet:
     """Return the features that extract wrote of the images of one part, with those of their views if there are any."""
     rows = np.flatnonzero(table.parts == part)
-    images = table.rows(rows)
+    images = table.take(rows)
     features = np.load(paths.FEATURES, mmap_mode="r")
     of_views = None
     if views:

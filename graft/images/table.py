@@ -1,9 +1,10 @@
-"""The table of images that split wrote: which images, of which class, in which part."""
+"""The image table: the path, class and part of every image, as `split` wrote them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +14,22 @@ from graft.core.errors import GraftError
 from graft.core.files import read_json, read_rows
 
 PARTS = ("train", "validation", "test")
+# Of data/images.csv and data/split.csv.
+COLUMNS = ("path", "label", "split", "sha256", "group")
 
 
 @dataclass(frozen=True)
 class ImageTable:
-    """Images with their classes and parts, a row each.
+    """Images with their classes and parts, one row for each image.
 
     Attributes
     ----------
-    classes : the names of all classes, sorted; a label is an index into them.
+    classes : the names of all classes, in the order of data/classes.json; a label is an index into them.
     paths : str array (images,), below data/raw, with "/" between folders.
     labels : int64 array (images,), from 0.
     parts : str array (images,), train, validation or test.
     sha256 : str array (images,), of the image file.
-    groups : str array (images,), the perceptual hash; images of one group stay in one part.
+    groups : str array (images,), the perceptual hash; images of one group look alike.
     """
 
     classes: tuple[str, ...]
@@ -41,11 +44,11 @@ class ImageTable:
 
     def part(self, name: str) -> ImageTable:
         """Return the images of one part, in the same order."""
-        return self.rows(np.flatnonzero(self.parts == name))
+        return self.take(np.flatnonzero(self.parts == name))
 
-    def rows(self, rows: np.ndarray) -> ImageTable:
-        """Return the images of these rows, an int array, in its order."""
-        columns = (column[rows] for column in (self.paths, self.labels, self.parts, self.sha256, self.groups))
+    def take(self, indices: np.ndarray) -> ImageTable:
+        """Return the images at these indices, an int array, in its order; all classes stay."""
+        columns = (column[indices] for column in (self.paths, self.labels, self.parts, self.sha256, self.groups))
         return ImageTable(self.classes, *columns)
 
     def files(self) -> list[Path]:
@@ -53,40 +56,47 @@ class ImageTable:
         return [paths.RAW / path for path in self.paths]
 
     def require_classes(self, classes: Sequence[str], source: Path) -> None:
-        """Check that a file was made for these classes, in this order.
+        """Check that a file was made for the classes of this table, in the same order.
+
+        Parameters
+        ----------
+        classes : that the file was made for.
+        source : the file.
 
         Raises
         ------
         GraftError
-            If it was made for others.
+            If they differ.
         """
-        if tuple(classes) != self.classes:
-            raise GraftError(
-                f"{source}: its classes are {_listed(classes)}, those of {paths.CLASSES} are {_listed(self.classes)}; "
-                "run `dvc repro`"
-            )
+        for place, (found, expected) in enumerate(zip_longest(classes, self.classes), 1):
+            if found != expected:
+                found, expected = ("none" if name is None else repr(name) for name in (found, expected))
+                raise GraftError(
+                    f"{source}: made for other classes than {paths.CLASSES}: class {place} is {found}, not {expected}; "
+                    "run `dvc repro`"
+                )
 
 
 def read_image_table() -> ImageTable:
-    """Return data/split.csv with the classes of data/classes.json.
+    """Return the images of data/split.csv, with the classes of data/classes.json.
 
     Raises
     ------
     GraftError
-        If a file is missing or broken, or the two do not agree.
+        If a file is missing or broken, or the two do not have the same classes.
     """
     rows, classes = read_rows(paths.SPLIT), read_json(paths.CLASSES)
+    if not rows or any(None in (row.get(name) for name in COLUMNS) or row["split"] not in PARTS for row in rows):
+        raise GraftError(f"{paths.SPLIT}: broken, or not the table that split writes; run `dvc repro`")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise GraftError(f"{paths.CLASSES}: not a list of classes; run `dvc repro`")
     label_of = {name: label for label, name in enumerate(classes)}
-    if unknown := {row["label"] for row in rows} ^ label_of.keys():
+    if differing := {row["label"] for row in rows} ^ label_of.keys():
         raise GraftError(
-            f"{paths.CLASSES}: it does not agree with {paths.SPLIT} about class {min(unknown)!r}; run `dvc repro`"
+            f"{paths.CLASSES}: it and {paths.SPLIT} do not both have class {min(differing)!r}; run `dvc repro`"
         )
-    columns = (np.array([row[name] for row in rows]) for name in ("path", "split", "sha256", "group"))
-    image_paths, parts, sha256, groups = columns
     labels = np.array([label_of[row["label"]] for row in rows], np.int64)
+    image_paths, parts, sha256, groups = (
+        np.array([row[name] for row in rows]) for name in ("path", "split", "sha256", "group")
+    )
     return ImageTable(tuple(classes), image_paths, labels, parts, sha256, groups)
-
-
-def _listed(classes: Sequence[str], most: int = 5) -> str:
-    names = ", ".join(map(repr, classes[:most]))
-    return f"{names} and {len(classes) - most} more" if len(classes) > most else names
