@@ -3,54 +3,74 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from graft.core import paths
 from graft.core.errors import run
 from graft.core.files import write_json, write_rows
-from graft.data import folders
-from graft.data.images import check_images, image_report, read_images
-from graft.data.source import entry_of, unpacked
+from graft.data.checked_images import CheckedImage, check_images, image_report, require_complete
+from graft.data.folders import check_links, count_other_files, find_images, skip_wrappers
+from graft.data.source import image_folder, read_entry
 from graft.images.loader import left_out
+from graft.images.table import COLUMNS
 from graft.settings import params
 
+OUTPUTS = (paths.RAW, paths.RAW_REPORT, paths.IMAGES)
 
-def move_images(images: list[folders.Image], source: Path, temporary: Path) -> None:
-    """Put the images below data/raw, in place of the earlier ones; those of a local folder are copied.
+
+def collect(images: Sequence[CheckedImage], source: Path, target: Path) -> None:
+    """Move images from the folder `source` to the new folder `target`; copy those of a local data set."""
+    copy_or_move = shutil.copyfile if paths.SOURCE.is_dir() else os.replace
+    for image in images:
+        path = target / image.file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        copy_or_move(source / image.file.path, path)
+
+
+def replace_outputs(new: Path, earlier: Path) -> None:
+    """Put the outputs in the folder `new` into the places of the earlier ones, all of them or none.
 
     Parameters
     ----------
-    images : to put there.
-    source : the folder that they are in.
-    temporary : a folder beside data/raw, for the new images before they replace the earlier ones.
+    new : a folder with the outputs by their names.
+    earlier : an empty folder for the earlier outputs; they return to their places if anything fails.
     """
-    move = shutil.copyfile if paths.SOURCE.is_dir() else os.replace
-    new = temporary / "raw"
-    for image in images:
-        target = new / image.found.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        move(source / image.found.path, target)
-    if paths.RAW.exists():
-        os.replace(paths.RAW, temporary / "earlier")
-    os.replace(new, paths.RAW)
+    try:
+        for output in OUTPUTS:
+            if os.path.lexists(output):
+                os.replace(output, earlier / output.name)
+            os.replace(new / output.name, output)
+    except BaseException:
+        for output in OUTPUTS:
+            if not (new / output.name).exists():
+                os.replace(output, new / output.name)
+            if os.path.lexists(earlier / output.name):
+                os.replace(earlier / output.name, output)
+        raise
 
 
 def main() -> None:
     parameters = params.load()
     paths.RAW.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=paths.RAW.parent, prefix=".part-") as name:
-        temporary = Path(name)
-        source = folders.top(unpacked(paths.SOURCE, parameters.dataset_sha256, temporary / "unpacked"))
-        images = read_images(source, folders.find_images(source, parameters.dataset))
-        others = folders.other_files(source)
-        check_images(images, entry_of(paths.SOURCE), parameters.strict, parameters.dataset)
+        temporary, new, earlier = Path(name), Path(name, "new"), Path(name, "earlier")
+        new.mkdir()
+        earlier.mkdir()
+        source, links = image_folder(paths.SOURCE, parameters.dataset_sha256, temporary / "unpacked")
+        check_links(source, parameters.dataset)
+        source = skip_wrappers(source)
+        others = dict(sorted((count_other_files(source) | links).items()))
+        if others:
+            print(left_out(others))
+        images = check_images(source, find_images(source, parameters.dataset))
+        require_complete(images, read_entry(paths.SOURCE), parameters.strict, parameters.dataset)
         kept = [image for image in images if not image.refused]
-        move_images(kept, source, temporary)
-    write_rows(paths.IMAGES, folders.COLUMNS, [image.row() for image in kept])
-    report = image_report(images, others)
-    write_json(paths.RAW_REPORT, report)
-    if others:
-        print(left_out(others))
+        report = image_report(images, others)
+        collect(kept, source, new / paths.RAW.name)
+        write_rows(new / paths.IMAGES.name, COLUMNS, [image.row() for image in kept])
+        write_json(new / paths.RAW_REPORT.name, report)
+        replace_outputs(new, earlier)
     print(f"{len(kept)} images in {len(report['classes'])} classes, {len(report['refused'])} refused")
 
 

@@ -5,9 +5,8 @@ from collections import Counter
 from graft.core import paths
 from graft.core.errors import run
 from graft.core.files import read_rows, write_json, write_rows
-from graft.data.folders import COLUMNS
 from graft.data.split import split_images
-from graft.images.table import PARTS
+from graft.images.table import COLUMNS, PARTS
 from graft.settings import params
 
 

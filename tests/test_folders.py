@@ -1,16 +1,11 @@
-"""Folders of images: which are classes and parts, and what each file is or why it is refused."""
+"""Folders of images: which folders are classes and parts, and which files are images."""
 
-import hashlib
-import os
 from pathlib import Path
 
 import pytest
 
 from graft.core.errors import GraftError
 from graft.data import folders
-from graft.data.folders import Found
-
-GREEN = (50, 180, 60)
 
 
 @pytest.fixture
@@ -73,7 +68,7 @@ def test_hidden_files_and_folders_and_other_files_are_no_images(tree):
         ("TEST", "test"),
     ],
 )
-def test_the_parts_that_a_data_set_brings_are_kept(tree, part, split):
+def test_the_parts_of_a_data_set_are_kept_whatever_their_names(tree, part, split):
     folder = tree("train/a/0.jpg", "train/b/0.jpg", f"{part}/a/1.jpg")
     assert (f"{part}/a/1.jpg", "a", split) in found(folder)
 
@@ -116,79 +111,84 @@ def test_a_class_may_be_missing_from_a_part(tree):
 
 
 @pytest.mark.parametrize("wrapper", ["", "flower_photos/", "outer/inner/"])
-def test_the_top_is_below_folders_that_only_wrap(tree, wrapper):
+def test_folders_that_only_wrap_are_skipped(tree, wrapper):
     folder = tree(f"{wrapper}a/1.jpg", f"{wrapper}b/1.jpg", "__MACOSX/x.jpg", ".DS_Store", "README.md")
-    assert folders.top(folder) == folder / wrapper
+    assert folders.skip_wrappers(folder) == folder / wrapper
 
 
 def test_a_wrapper_may_hold_parts(tree):
     folder = tree("set/train/a/1.jpg", "set/train/b/1.jpg", "set/test/a/1.jpg")
-    assert folders.top(folder) == folder / "set"
+    assert folders.skip_wrappers(folder) == folder / "set"
 
 
 def test_a_single_class_is_no_wrapper(tree):
     folder = tree("a/1.jpg")
-    assert folders.top(folder) == folder
+    assert folders.skip_wrappers(folder) == folder
 
 
-@pytest.fixture
-def examine(tmp_path):
-    def examined(content, name="a/1.jpg"):
-        path = Path(os.fsdecode(tmp_path), name)
-        path.parent.mkdir(exist_ok=True)
-        if content is not None:
-            path.write_bytes(content)
-        return folders.examine(tmp_path, Found(Path(name), "a", ""))
-
-    return examined
+LINKS_TO_FOLDERS = {
+    "class": "c",
+    "deeper": "a/2019/c",
+    "class_of_a_part": "train/c",
+    "part": "val",
+}
 
 
-def test_a_readable_image_has_the_checksum_of_its_bytes(examine, encode, draw_picture):
-    data = encode(draw_picture(GREEN, 1), ".png")
-    image = examine(data)
-    assert image.refused == ""
-    assert image.sha256 == hashlib.sha256(data).hexdigest()
+@pytest.mark.parametrize("link", LINKS_TO_FOLDERS.values(), ids=LINKS_TO_FOLDERS.keys())
+@pytest.mark.parametrize("target", ["elsewhere", "tree/a", "tree"], ids=["outside", "inside", "loop"])
+def test_a_link_to_a_folder_is_refused(tree, tmp_path, link, target):
+    folder = tree("a/1.jpg", "b/1.jpg", "train/a/1.jpg", "a/2019/1.jpg")
+    (tmp_path / "elsewhere").mkdir()
+    (folder / link).symlink_to(tmp_path / target)
+    message = rf"^photos: {link} is a link to a folder, where DVC sees no change; put the folder itself in its place$"
+    with pytest.raises(GraftError, match=message):
+        folders.check_links(folder, "photos")
 
 
-def test_copies_in_other_formats_are_one_group(examine, encode, draw_picture):
-    picture = draw_picture(GREEN, 1)
-    groups = {examine(encode(picture, suffix)).group for suffix in (".png", ".bmp", ".tif")}
-    assert len(groups) == 1
+@pytest.mark.parametrize("target", ["nowhere.jpg", "2.jpg"], ids=["nothing", "itself"])
+@pytest.mark.parametrize("name", ["2.jpg", ".#2.jpg", "2019"])
+def test_a_link_that_leads_nowhere_is_refused(tree, name, target):
+    folder = tree("a/1.jpg", "b/1.jpg")
+    (folder / "a" / name).symlink_to(target)
+    with pytest.raises(GraftError, match=rf"^photos: a/{name} is a link that leads nowhere; remove it$"):
+        folders.check_links(folder, "photos")
 
 
-def test_an_image_and_its_upright_copy_are_one_group(examine, encode, draw_picture):
-    picture = draw_picture(GREEN, 1)
-    exif = picture.getexif()
-    exif[0x0112] = 3
-    turned = encode(picture.rotate(180), ".png", exif=exif)
-    assert examine(turned).group == examine(encode(picture, ".png")).group
+def test_links_to_files_and_a_link_to_the_data_set_itself_are_taken(tree, tmp_path):
+    folder = tree("a/1.jpg", "b/1.jpg")
+    (tmp_path / "picture.jpg").touch()
+    (folder / "b/2.jpg").symlink_to(tmp_path / "picture.jpg")
+    (tmp_path / "link").symlink_to(folder)
+    folders.check_links(tmp_path / "link", "photos")
+    assert [path for path, _, _ in found(tmp_path / "link")] == ["a/1.jpg", "b/1.jpg", "b/2.jpg"]
 
 
-def test_a_row_has_all_columns(examine, encode, draw_picture):
-    image = examine(encode(draw_picture(GREEN, 1), ".png"))
-    expected = {"path": "a/1.jpg", "label": "a", "split": "", "sha256": image.sha256, "group": image.group}
-    assert image.row() == expected
+def test_links_to_folders_that_are_ignored_anyway_are_taken(tree, tmp_path):
+    folder = tree("a/1.jpg", "b/1.jpg")
+    (folder / ".thumbnails").symlink_to(tmp_path)
+    (folder / "a/__MACOSX").symlink_to(tmp_path)
+    folders.check_links(folder, "photos")
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
-def test_an_unreadable_image_is_refused_with_the_reason(examine, content):
-    assert examine(content).refused.startswith("not a readable image (")
+def test_dvc_sees_what_changes_behind_a_link_to_a_file_and_not_behind_one_to_a_folder(tree, tmp_path, monkeypatch):
+    # Why the one is taken and the other refused. Should this fail, links to folders can be allowed.
+    from dvc.repo import Repo
 
-
-def test_a_truncated_image_is_refused(examine, encode, draw_picture):
-    data = encode(draw_picture(GREEN, 1), ".jpg")
-    assert "runcated" in examine(data[: len(data) // 2]).refused
-    assert "runcated" in examine(data[:-20]).refused
-
-
-def test_a_missing_file_is_refused(examine):
-    assert examine(None).refused == "cannot be read (No such file or directory)"
-
-
-def test_a_name_with_a_line_end_is_refused(examine):
-    assert examine(b"", "a/1\r.jpg").refused == "its name has a control character"
-
-
-def test_a_name_that_is_not_utf_8_is_refused(examine, encode, draw_picture):
-    data = encode(draw_picture(GREEN, 1), ".png")
-    assert examine(data, os.fsdecode(b"a/\xff.png")).refused == "its name is not UTF-8"
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    photos = tree("a/1.jpg", "b/1.jpg")
+    picture, linked = tmp_path / "picture.jpg", tmp_path / "linked"
+    linked.mkdir()
+    picture.touch()
+    (photos / "b/2.jpg").symlink_to(picture)
+    (photos / "c").symlink_to(linked)
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+    Path("source").symlink_to(photos)
+    Path("dvc.yaml").write_text("stages: {download: {cmd: echo, deps: [source]}}")
+    with Repo.init(".", no_scm=True) as repository:
+        repository.commit(force=True)
+        (linked / "1.jpg").touch()
+        assert repository.status() == {}
+        picture.write_bytes(b"another")
+        assert repository.status() == {"download": [{"changed deps": {"source": "modified"}}]}

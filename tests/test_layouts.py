@@ -145,7 +145,7 @@ def test_pixels_keep_their_places(tmp_path):
         b"\x01" + np.stack([plane, plane * 2, plane * 3]).astype(np.uint8).tobytes()
     )
     (source / "test_batch.bin").write_bytes(records([[0]], 0))
-    layouts.arranged(datasets.Entry(layout="cifar10"), source, tmp_path / "target", {})
+    layouts.arrange(datasets.Entry(layout="cifar10"), source, tmp_path / "target", {})
     picture = np.asarray(Image.open(tmp_path / "target/train/b/data_batch_1_00000.png"))
     # Row after row, each colour for itself.
     np.testing.assert_array_equal(picture[..., 0], plane.reshape(SIDE, SIDE))
@@ -204,24 +204,25 @@ def animals(encode, draw_picture):
     }
 
 
-def test_the_animals_of_coco_are_judged_on_the_images_that_were_kept_apart(fetch, animals):
+def test_the_validation_images_of_the_animals_of_coco_are_the_test_part(fetch, animals):
     rows = fetch("coco_animals", {"coco-animals.zip": zipped(animals)}, classes=2)
     parts = [(path.split("/")[0], split) for path, _, split in rows]
     assert parts == [("test", "test")] * 4 + [("train", "train")] * 8
 
 
-def test_without_a_published_checksum_the_files_own_is_told(fetch, animals, capsys):
+def test_without_a_published_checksum_the_files_own_is_printed(fetch, animals, capsys):
     content = zipped(animals)
     fetch("coco_animals", {"coco-animals.zip": content}, classes=2)
-    assert f"dataset_sha256: {hashlib.sha256(content).hexdigest()} would insist on this file" in capsys.readouterr().out
+    digest = hashlib.sha256(content).hexdigest()
+    assert f"no checksum is published; to accept this file only, dataset_sha256: {digest}\n" in capsys.readouterr().out
 
 
-def test_where_none_is_published_the_users_checksum_is_insisted_on(fetch, animals):
+def test_where_none_is_published_only_a_file_with_the_users_checksum_is_accepted(fetch, animals):
     with pytest.raises(GraftError, match=r"/coco-animals\.zip: not the expected file: "):
         fetch("coco_animals", {"coco-animals.zip": zipped(animals)}, dataset_sha256="0" * 64, classes=2)
 
 
-def test_a_published_checksum_stands_whatever_the_user_gives(fetch):
+def test_a_published_checksum_comes_before_the_users(fetch):
     assert fetch("cifar10", {"cifar-10-binary.tar.gz": tar(CIFAR_10)}, dataset_sha256="0" * 64, classes=3)
     assert json.loads(Path("data/source").read_text())["sha256"] != "0" * 64
 

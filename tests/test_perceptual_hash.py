@@ -6,7 +6,7 @@ import re
 import pytest
 from PIL import Image, ImageOps
 
-from graft.data.perceptual_hash import fingerprint
+from graft.data.perceptual_hash import perceptual_hash
 
 GREEN = (50, 180, 60)
 
@@ -17,12 +17,14 @@ def pictures(draw_picture):
 
 
 def test_it_has_six_hexadecimal_digits(pictures):
-    assert all(re.fullmatch("[0-9a-f]{6}", fingerprint(picture)) for picture in pictures)
+    assert all(re.fullmatch("[0-9a-f]{6}", perceptual_hash(picture)) for picture in pictures)
 
 
 def test_a_smaller_copy_has_the_same(pictures):
     copies = [picture.resize((64, 64), Image.Resampling.LANCZOS) for picture in pictures]
-    same = sum(fingerprint(copy) == fingerprint(picture) for copy, picture in zip(copies, pictures, strict=True))
+    same = sum(
+        perceptual_hash(copy) == perceptual_hash(picture) for copy, picture in zip(copies, pictures, strict=True)
+    )
     assert same >= 0.9 * len(pictures)
 
 
@@ -32,24 +34,24 @@ def test_a_copy_saved_again_has_the_same(pictures):
         picture.save(buffer, "JPEG", quality=85)
         return Image.open(buffer)
 
-    same = sum(fingerprint(saved_again(picture)) == fingerprint(picture) for picture in pictures)
+    same = sum(perceptual_hash(saved_again(picture)) == perceptual_hash(picture) for picture in pictures)
     assert same >= 0.9 * len(pictures)
 
 
 def test_a_brighter_copy_has_the_same(draw_picture):
     picture = draw_picture((120, 120, 120), 1, 96)
-    assert fingerprint(picture.point(lambda value: value + 20)) == fingerprint(picture)
+    assert perceptual_hash(picture.point(lambda value: value + 20)) == perceptual_hash(picture)
 
 
 def test_other_pictures_have_others(pictures):
-    assert len({fingerprint(picture) for picture in pictures}) == len(pictures)
+    assert len({perceptual_hash(picture) for picture in pictures}) == len(pictures)
 
 
 def test_a_mirror_image_is_another_picture(pictures):
-    assert all(fingerprint(ImageOps.mirror(picture)) != fingerprint(picture) for picture in pictures)
+    assert all(perceptual_hash(ImageOps.mirror(picture)) != perceptual_hash(picture) for picture in pictures)
 
 
 @pytest.mark.parametrize("colour", ["black", "white", (3, 77, 200)])
 @pytest.mark.parametrize("size", [(1, 1), (24, 24), (100, 7)])
 def test_a_single_colour_has_no_frequencies_whatever_it_is(colour, size):
-    assert fingerprint(Image.new("RGB", size, colour)) == "000000"
+    assert perceptual_hash(Image.new("RGB", size, colour)) == "000000"

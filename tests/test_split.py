@@ -10,22 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graft.core.errors import GraftError
-from graft.core.files import read_rows, write_rows
-from graft.data.folders import COLUMNS
+from graft.core.files import read_json, read_rows, write_rows
+from graft.data.split import assign_part, split_images, uniform
+from graft.images.table import COLUMNS, PARTS
 from graft.settings import params
 from graft.settings.params import Split
 from stages import split
-
-PARTS = ("train", "validation", "test")
 
 
 def settings(seed=0, folds=5, fold=0, validation=0.15):
     return Split(seed=seed, folds=folds, fold=fold, validation=validation)
 
 
-def image(number, label="a", brought="", group=None):
+def image(number, label="a", own_part="", group=None):
     sha256 = hashlib.sha256(str(number).encode()).hexdigest()
-    return dict(zip(COLUMNS, (f"{label}/{number}.jpg", label, brought, sha256, group or sha256[:6]), strict=True))
+    return dict(zip(COLUMNS, (f"{label}/{number}.jpg", label, own_part, sha256, group or sha256[:6]), strict=True))
 
 
 def images(count, first=0):
@@ -47,51 +46,51 @@ SETTINGS = st.builds(
 
 
 @given(st.lists(GROUPS, min_size=1), SETTINGS)
-def test_every_image_is_in_exactly_one_part(groups, drawn):
-    assert all(split.part_of(group, [""], drawn) in PARTS for group in groups)
+def test_every_image_is_in_exactly_one_part(groups, any_settings):
+    assert all(assign_part(group, [""], any_settings) in PARTS for group in groups)
 
 
 def test_all_images_come_back_in_order_with_nothing_but_their_part_changed():
     given_images = images(200)
-    rows = split.dealt(given_images, settings())
+    rows = split_images(given_images, settings())
     assert [row | {"split": ""} for row in rows] == given_images
     assert set(parts(rows).values()) == set(PARTS)
 
 
 @given(GROUPS, st.integers(0, 2**32), st.integers(2, 10), st.floats(0.01, 0.99))
 def test_the_folds_partition_the_images(group, seed, folds, validation):
-    drawn = [split.part_of(group, [""], settings(seed, folds, fold, validation)) for fold in range(folds)]
-    assert drawn.count("test") == 1
+    found = [assign_part(group, [""], settings(seed, folds, fold, validation)) for fold in range(folds)]
+    assert found.count("test") == 1
 
 
 @given(GROUPS, st.integers(0, 2**32), st.integers(2, 10))
 def test_outside_its_test_fold_an_image_has_the_same_part_in_every_fold(group, seed, folds):
-    drawn = {split.part_of(group, [""], settings(seed, folds, fold)) for fold in range(folds)}
-    assert len(drawn) == 2
+    found = {assign_part(group, [""], settings(seed, folds, fold)) for fold in range(folds)}
+    assert len(found) == 2
 
 
 @given(GROUPS, st.integers(0, 2**32), st.floats(0.01, 0.5), st.floats(0.01, 0.49))
 def test_a_larger_validation_part_keeps_the_images_it_had(group, seed, validation, more):
-    if split.part_of(group, [""], settings(seed, validation=validation)) == "validation":
-        assert split.part_of(group, [""], settings(seed, validation=validation + more)) == "validation"
+    if assign_part(group, [""], settings(seed, validation=validation)) == "validation":
+        assert assign_part(group, [""], settings(seed, validation=validation + more)) == "validation"
 
 
 @given(st.integers(0, 2**32))
 def test_adding_images_moves_none(seed):
-    few = parts(split.dealt(images(150), settings(seed)))
-    many = parts(split.dealt(images(50, first=500) + images(150), settings(seed)))
+    few = parts(split_images(images(150), settings(seed)))
+    many = parts(split_images(images(50, first=500) + images(150), settings(seed)))
     assert few.items() <= many.items()
 
 
 def test_relabelling_and_renaming_move_none():
     relabelled = [row | {"label": "ba"[number % 2], "path": f"x/{number}"} for number, row in enumerate(images(200))]
-    assert parts(split.dealt(relabelled, settings())) == parts(split.dealt(images(200), settings()))
+    assert parts(split_images(relabelled, settings())) == parts(split_images(images(200), settings()))
 
 
 def test_copies_of_a_picture_share_their_part_whatever_their_labels():
     copies = [image(number, "ab"[number % 2], group=f"{number // 4:06x}") for number in range(400)]
     by_group = {}
-    for row in split.dealt(copies, settings()):
+    for row in split_images(copies, settings()):
         by_group.setdefault(row["group"], set()).add(row["split"])
     assert all(len(found) == 1 for found in by_group.values())
 
@@ -100,7 +99,7 @@ def test_copies_of_a_picture_share_their_part_whatever_their_labels():
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_shares_are_close_to_what_is_asked(folds, validation, seed):
     count = 4000
-    rows = split.dealt(images(count), settings(seed, folds, 1, validation))
+    rows = split_images(images(count), settings(seed, folds, 1, validation))
     found = Counter(row["split"] for row in rows)
     test_share = 1 / folds
     for part, share in (("test", test_share), ("validation", (1 - test_share) * validation)):
@@ -108,59 +107,66 @@ def test_the_shares_are_close_to_what_is_asked(folds, validation, seed):
         assert found[part] == pytest.approx(share * count, abs=4 * math.sqrt(share * (1 - share) * count))
 
 
-def test_another_seed_deals_anew():
-    assert parts(split.dealt(images(200), settings(0))) != parts(split.dealt(images(200), settings(1)))
+def test_another_seed_gives_another_split():
+    assert parts(split_images(images(200), settings(0))) != parts(split_images(images(200), settings(1)))
 
 
 def test_validation_does_not_depend_on_what_is_test():
     # Were one number used for both, the validation part would be the fold next to the test part.
-    rows = split.dealt(images(4000), settings(validation=0.5))
-    low = [row for row in rows if row["split"] == "validation" and split.share(row["group"], "fold", 0) < 0.6]
-    high = [row for row in rows if row["split"] == "validation" and split.share(row["group"], "fold", 0) >= 0.6]
+    rows = split_images(images(4000), settings(validation=0.5))
+    low = [row for row in rows if row["split"] == "validation" and uniform(row["group"], "fold", 0) < 0.6]
+    high = [row for row in rows if row["split"] == "validation" and uniform(row["group"], "fold", 0) >= 0.6]
     assert len(low) == pytest.approx(len(high), rel=0.15)
 
 
-def test_the_parts_that_the_data_bring_are_kept():
-    brought = [image(number, "ab"[number % 2], PARTS[number % 3]) for number in range(60)]
-    assert split.dealt(brought, settings()) == brought
+def test_the_parts_of_the_data_set_are_kept():
+    given = [image(number, "ab"[number % 2], PARTS[number % 3]) for number in range(60)]
+    assert split_images(given, settings()) == given
 
 
-def test_a_test_part_that_is_brought_is_the_only_one():
-    brought = [image(number, "ab"[number % 2], "test" if number < 20 else "train") for number in range(120)]
-    rows = split.dealt(brought, settings())
-    assert {row["path"] for row in rows if row["split"] == "test"} == {row["path"] for row in brought[:20]}
+def test_to_a_test_part_of_the_data_set_no_image_is_added():
+    given = [image(number, "ab"[number % 2], "test" if number < 20 else "train") for number in range(120)]
+    rows = split_images(given, settings())
+    assert {row["path"] for row in rows if row["split"] == "test"} == {row["path"] for row in given[:20]}
     assert Counter(row["split"] for row in rows)["validation"] > 0
 
 
-def test_a_validation_part_that_is_brought_is_the_only_one():
-    brought = [image(number, "ab"[number % 2], "validation" if number < 20 else "train") for number in range(120)]
-    rows = split.dealt(brought, settings())
-    assert {row["path"] for row in rows if row["split"] == "validation"} == {row["path"] for row in brought[:20]}
+def test_to_a_validation_part_of_the_data_set_no_image_is_added():
+    given = [image(number, "ab"[number % 2], "validation" if number < 20 else "train") for number in range(120)]
+    rows = split_images(given, settings())
+    assert {row["path"] for row in rows if row["split"] == "validation"} == {row["path"] for row in given[:20]}
     assert Counter(row["split"] for row in rows)["test"] > 0
 
 
 def test_a_class_without_a_training_image_is_refused():
-    held_out = [row["sha256"] for row in split.dealt(images(200), settings()) if row["split"] == "test"]
+    held_out = [row["sha256"] for row in split_images(images(200), settings()) if row["split"] == "test"]
     rows = [row | {"label": "rare"} if row["sha256"] == held_out[0] else row for row in images(200)]
     with pytest.raises(GraftError, match=r"^split: no training image left for class 'rare'; add images, change"):
-        split.dealt(rows, settings())
+        split_images(rows, settings())
 
 
-def test_a_data_set_too_small_to_be_judged_is_refused():
-    train = [row for row in split.dealt(images(200), settings()) if row["split"] == "train"]
+def test_a_data_set_too_small_for_a_test_part_is_refused():
+    train = [row for row in split_images(images(200), settings()) if row["split"] == "train"]
     few = [row | {"split": ""} for row in train]
     with pytest.raises(GraftError, match=r"^split: no test and no validation image among \d+; add images or change"):
-        split.dealt(few, settings())
+        split_images(few, settings())
 
 
 def test_the_stage_writes_the_list_with_its_parts(project, capsys):
     write_rows(Path("data/images.csv"), COLUMNS, images(100))
     split.main()
     rows = read_rows(Path("data/split.csv"))
-    assert rows == split.dealt(images(100), params.load().split)
+    assert rows == split_images(images(100), params.load().split)
     found = Counter(row["split"] for row in rows)
     counts = ", ".join(f"{found[part]} {part}" for part in PARTS)
     assert capsys.readouterr().out == f"{counts}\n"
+
+
+def test_the_stage_writes_the_classes_in_order(project):
+    labels = ["b", "10", "9", "B", "é"]
+    write_rows(Path("data/images.csv"), COLUMNS, [image(number, labels[number % 5]) for number in range(200)])
+    split.main()
+    assert read_json("data/classes.json") == ["10", "9", "B", "b", "é"]
 
 
 def test_a_missing_list_ends_the_stage_with_one_line(project, run_python):

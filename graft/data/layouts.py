@@ -1,6 +1,6 @@
-"""How the archives of the catalog lay out their images, and how they become folders of class folders.
+"""The layouts of the catalog's archives, and how each becomes a folder of class folders.
 
-To add a layout: a function here, its name in `LAYOUTS`, and in `catalog.Entry.layout`.
+To add a layout: write a function here, and put its name in `LAYOUTS` and in `datasets.Entry.layout`.
 """
 
 import os
@@ -17,26 +17,27 @@ from graft.settings.datasets import Entry
 
 # Red, green and blue of 32 x 32 pixels, one after the other (cs.toronto.edu/~kriz/cifar.html).
 CIFAR_SHAPE = (3, 32, 32)
-# What setid.mat of Oxford's 102 flowers calls the parts.
-PARTS = {"trnid": "train", "valid": "validation", "tstid": "test"}
+# The names of the parts in setid.mat of Oxford's 102 flowers.
+FLOWER_PARTS = {"trnid": "train", "valid": "validation", "tstid": "test"}
 
+# Arguments: folder with the content, folder to write to, other files by name, names of the classes.
 Layout = Callable[[Path, Path, Mapping[str, Path], Sequence[str]], Path]
 
 
-def arranged(entry: Entry, source: Path, target: Path, files: Mapping[str, Path]) -> Path:
-    """Return the folder of class folders, or of train/, validation/, test/ folders of them, that an archive holds.
+def arrange(entry: Entry, source: Path, target: Path, files: Mapping[str, Path]) -> Path:
+    """Arrange an archive's images as class folders, or train/, validation/, test/ folders of them; return the folder.
 
     Parameters
     ----------
     entry : of the catalog, or of an address.
-    source : folder with the archive's content; its images may be moved out of it.
-    target : folder that does not exist yet, for what has to be written.
-    files : by name, what the entry lists beside the archive.
+    source : folder with the archive's content; images may be moved out of it.
+    target : folder that does not exist yet, for images that are moved or written.
+    files : the files that the entry lists beside the archive, by name.
 
     Raises
     ------
     GraftError
-        If the content is not of the entry's layout.
+        If the content does not have the entry's layout.
     """
     try:
         return LAYOUTS[entry.layout](source, target, files, entry.names or ())
@@ -51,19 +52,19 @@ def _class_folders(source: Path, target: Path, files: Mapping[str, Path], names:
 
 
 def _validation_is_test(source: Path, target: Path, files: Mapping[str, Path], names: Sequence[str]) -> Path:
-    """Two parts, train/ and val/: what was kept apart is the test part here, and validation is drawn from train/."""
-    top = folders.top(source)
-    os.replace(_found(top, "val")[0], top / "test")
-    return top
+    """Two parts, train/ and val/: val/ becomes the test part, and split takes the validation part from train/."""
+    folder = folders.skip_wrappers(source)
+    os.replace(_find(folder, "val")[0], folder / "test")
+    return folder
 
 
 def _cifar(class_file: str, train: str, test: str, label_bytes: int) -> Layout:
-    """Binary records: label bytes, of which the last is the finest, then the pixels."""
+    """Binary records: label bytes, the last one of the finest classes, then the pixels."""
 
     def write(source: Path, target: Path, files: Mapping[str, Path], names: Sequence[str]) -> Path:
-        names = _found(source, class_file)[0].read_text(encoding="ascii").split()
+        names = _find(source, class_file)[0].read_text(encoding="ascii").split()
         for part, pattern in (("train", train), ("test", test)):
-            for path in _found(source, pattern):
+            for path in _find(source, pattern):
                 records = np.fromfile(path, np.uint8).reshape(-1, label_bytes + np.prod(CIFAR_SHAPE))
                 for number, record in enumerate(tqdm(records, path.stem, unit="", leave=False, disable=None)):
                     label = names[record[label_bytes - 1]]
@@ -73,11 +74,11 @@ def _cifar(class_file: str, train: str, test: str, label_bytes: int) -> Layout:
     return write
 
 
-def _found(source: Path, pattern: str) -> list[Path]:
-    found = sorted(source.rglob(pattern))
-    if not found:
+def _find(source: Path, pattern: str) -> list[Path]:
+    paths = sorted(source.rglob(pattern))
+    if not paths:
         raise FileNotFoundError(f"no {pattern} in it")
-    return found
+    return paths
 
 
 def _write_png(pixels: np.ndarray, path: Path) -> None:
@@ -88,21 +89,21 @@ def _write_png(pixels: np.ndarray, path: Path) -> None:
 
 
 def _in_order_of_class(source: Path, target: Path, files: Mapping[str, Path], names: Sequence[str]) -> Path:
-    """Numbered images: as many of the first class, then as many of the second, and so on."""
-    paths = _found(source, "image_*.jpg")
+    """Numbered images, class after class, the same number of each."""
+    paths = _find(source, "image_*.jpg")
     for path in paths:
         _move(path, target / names[(_number(path) - 1) * len(names) // len(paths)])
     return target
 
 
 def _labels_and_parts(source: Path, target: Path, files: Mapping[str, Path], names: Sequence[str]) -> Path:
-    """Numbered images; their labels, from 1, in imagelabels.mat, and the numbers of each part in setid.mat."""
+    """Numbered images; imagelabels.mat has their labels, from 1, and setid.mat the numbers of each part."""
     from scipy.io import loadmat
 
     labels = loadmat(files["imagelabels.mat"])["labels"].ravel()
     numbers = loadmat(files["setid.mat"])
-    part_of = {number: part for key, part in PARTS.items() for number in numbers[key].ravel().tolist()}
-    for path in _found(source, "image_*.jpg"):
+    part_of = {number: part for key, part in FLOWER_PARTS.items() for number in numbers[key].ravel().tolist()}
+    for path in _find(source, "image_*.jpg"):
         number = _number(path)
         _move(path, target / part_of[number] / names[labels[number - 1] - 1])
     return target

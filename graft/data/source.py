@@ -1,6 +1,7 @@
 """From data/source to a folder of images: a folder as it is, an archive unpacked, a catalog entry fetched."""
 
 import json
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from graft.core.files import sha256_of
@@ -9,36 +10,50 @@ from graft.data import archives, embedded, layouts
 from graft.settings.datasets import Entry
 
 
-def entry_of(source: Path) -> Entry:
-    """Return the catalog entry that data/source holds; one without fields where it is a link to the user's own images."""
+def read_entry(source: Path) -> Entry:
+    """Return the catalog entry in data/source; where that is a link to the user's own images, one with the defaults."""
     if source.is_symlink():
         return Entry()
     return Entry.model_validate(json.loads(source.read_text(encoding="utf-8")))
 
 
-def unpacked(source: Path, sha256: str | None, folder: Path) -> Path:
-    """Return a folder with the images of `source`: itself, or `folder` with its content written there."""
+def image_folder(source: Path, sha256: str | None, folder: Path) -> tuple[Path, Counter[str]]:
+    """Return a folder with the images of data/source: a local folder itself, else one with the content written there.
+
+    Parameters
+    ----------
+    source : data/source.
+    sha256 : that a local archive must have, 64 hexadecimal digits; None for any.
+    folder : does not exist yet; for the content, and the name beside it for its images in class folders.
+
+    Returns
+    -------
+    The folder, and how many links and special files an archive held, which are left out, by kind.
+
+    Raises
+    ------
+    GraftError
+        If an archive cannot be fetched, is damaged, or is not the one expected.
+    """
     if source.is_dir():
-        return source
+        return source, Counter()
     if source.is_symlink():
         archive = source.resolve()
         if sha256:
             archives.check_sha256(archive, sha256)
-        archives.unpack(archive, folder)
-        return folder
-    entry = entry_of(source)
+        return folder, archives.unpack(archive, folder)
+    entry = read_entry(source)
     if entry.embedded:
         embedded.write(entry.embedded, folder)
-        return folder
-    return _fetched(entry, folder)
+        return folder, Counter()
+    return _fetch(entry, folder)
 
 
-def _fetched(entry: Entry, folder: Path) -> Path:
-    """Return the folder with the images of a catalog entry or an address: `folder`, or one beside it."""
+def _fetch(entry: Entry, folder: Path) -> tuple[Path, Counter[str]]:
     cache = cache_folder() / "downloads"
     archive = archives.fetch(entry.url, entry.sha256, cache)
     if not entry.sha256:
-        print(f"{entry.url}: no checksum is published; dataset_sha256: {sha256_of(archive)} would insist on this file")
+        print(f"{entry.url}: no checksum is published; to accept this file only, dataset_sha256: {sha256_of(archive)}")
     files = {PurePosixPath(file.url).name: archives.fetch(file.url, file.sha256, cache) for file in entry.files or ()}
-    archives.unpack(archive, folder)
-    return layouts.arranged(entry, folder, folder.with_name("arranged"), files)
+    left_out = archives.unpack(archive, folder)
+    return layouts.arrange(entry, folder, folder.with_name("arranged"), files), left_out

@@ -1,7 +1,7 @@
-"""The split: each image goes to training, validation or test by the hash of what it shows."""
+"""The split: each image goes to training, validation or test by its perceptual hash."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from graft.core.errors import GraftError
 from graft.settings import params
@@ -13,37 +13,37 @@ def uniform(group: str, purpose: str, seed: int) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def part_of(group: str, brought: Iterable[str], settings: params.Split) -> str:
+def assign_part(group: str, given_parts: Collection[str], settings: params.Split) -> str:
     """Return train, validation or test for the images of one group.
 
-    Only the group's own hash decides: a new image moves no other, and copies of a picture stay together.
+    The group's own hash alone decides: a new image moves no other, and copies of a picture stay together.
 
     Parameters
     ----------
     group : perceptual hash of the picture.
-    brought : the parts that the data set brings (empty strings are none); they are kept.
+    given_parts : parts that the data set has already; no group is added to its validation or test part.
     settings : `split` of params.yaml.
     """
-    if "test" not in brought and int(uniform(group, "fold", settings.seed) * settings.folds) == settings.fold:
+    if "test" not in given_parts and int(uniform(group, "fold", settings.seed) * settings.folds) == settings.fold:
         return "test"
-    if "validation" not in brought and uniform(group, "validation", settings.seed) < settings.validation:
+    if "validation" not in given_parts and uniform(group, "validation", settings.seed) < settings.validation:
         return "validation"
     return "train"
 
 
 def split_images(images: list[dict[str, str]], settings: params.Split) -> list[dict[str, str]]:
-    """Return the rows of data/images.csv with `split` filled in; a part that the data set brings is kept.
+    """Return the rows of data/images.csv with a part in each `split`; the data set's own validation and test part stay.
 
     Raises
     ------
     GraftError
-        If a class is left without a training image, or there is no test or validation image at all.
+        If a class has no training image, or there is no test or validation image at all.
     """
-    brought = {image["split"] for image in images}
+    given_parts = {image["split"] for image in images}
     rows = [
         image
         if image["split"] in ("validation", "test")
-        else image | {"split": part_of(image["group"], brought, settings)}
+        else image | {"split": assign_part(image["group"], given_parts, settings)}
         for image in images
     ]
     untrained = {row["label"] for row in rows} - {row["label"] for row in rows if row["split"] == "train"}

@@ -1,0 +1,98 @@
+"""Each image file is read once: its hashes, or why it is refused; and what a whole data set must have."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from graft.core.errors import GraftError
+from graft.data.checked_images import CheckedImage, check_image, check_images, require_complete
+from graft.data.folders import ImageFile, find_images
+from graft.settings.datasets import Entry
+
+GREEN = (50, 180, 60)
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Return a function that writes an image file and checks it; without content, there is no file."""
+
+    def write_and_check(content, name="a/1.jpg"):
+        path = Path(os.fsdecode(tmp_path), name)
+        path.parent.mkdir(exist_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+        return check_image(tmp_path, ImageFile(Path(name), "a", ""))
+
+    return write_and_check
+
+
+def test_a_readable_image_has_the_checksum_of_its_bytes(check, encode, draw_picture):
+    data = encode(draw_picture(GREEN, 1), ".png")
+    image = check(data)
+    assert image.refused == ""
+    assert image.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_copies_in_other_formats_are_one_group(check, encode, draw_picture):
+    picture = draw_picture(GREEN, 1)
+    groups = {check(encode(picture, suffix)).group for suffix in (".png", ".bmp", ".tif")}
+    assert len(groups) == 1
+
+
+def test_an_image_and_its_upright_copy_are_one_group(check, encode, draw_picture):
+    picture = draw_picture(GREEN, 1)
+    exif = picture.getexif()
+    exif[0x0112] = 3
+    turned = encode(picture.rotate(180), ".png", exif=exif)
+    assert check(turned).group == check(encode(picture, ".png")).group
+
+
+def test_a_row_has_all_columns(check, encode, draw_picture):
+    image = check(encode(draw_picture(GREEN, 1), ".png"))
+    expected = {"path": "a/1.jpg", "label": "a", "split": "", "sha256": image.sha256, "group": image.group}
+    assert image.row() == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
+def test_an_unreadable_image_is_refused_with_the_reason(check, content):
+    assert check(content).refused.startswith("not a readable image (")
+
+
+def test_a_truncated_image_is_refused(check, encode, draw_picture):
+    data = encode(draw_picture(GREEN, 1), ".jpg")
+    assert "runcated" in check(data[: len(data) // 2]).refused
+    assert "runcated" in check(data[:-20]).refused
+
+
+def test_a_missing_file_is_refused(check):
+    assert check(None).refused == "cannot be read (No such file or directory)"
+
+
+def test_a_name_with_a_line_end_is_refused(check):
+    assert check(b"", "a/1\r.jpg").refused == "its name has a control character"
+
+
+def test_a_name_that_is_not_utf_8_is_refused(check, encode, draw_picture):
+    data = encode(draw_picture(GREEN, 1), ".png")
+    assert check(data, os.fsdecode(b"a/\xff.png")).refused == "its name is not UTF-8"
+
+
+def test_images_come_back_in_the_order_given(image_folder):
+    files = find_images(image_folder, "photos")
+    assert [image.file for image in check_images(image_folder, files)] == files
+
+
+@pytest.mark.parametrize("counts", [{"images": 37, "classes": 3}, {"images": 36, "classes": 4}])
+def test_counts_must_be_those_of_the_catalog(image_folder, counts):
+    images = check_images(image_folder, find_images(image_folder, "photos"))
+    require_complete(images, Entry(images=36, classes=3), strict=False, dataset="photos")
+    with pytest.raises(GraftError, match=r"^photos: (36 images|3 classes) found, but its catalog entry says (37|4)$"):
+        require_complete(images, Entry(**counts), strict=False, dataset="photos")
+
+
+def test_the_counts_of_the_catalog_include_the_images_that_are_refused():
+    files = [ImageFile(Path(f"{label}/{number}.jpg"), label, "") for label in "ab" for number in range(2)]
+    images = [CheckedImage(file, refused="damaged" if file.path.name == "1.jpg" else "") for file in files]
+    require_complete(images, Entry(images=4, classes=2), strict=False, dataset="photos")
