@@ -7,7 +7,7 @@ from graft.core.files import replacing, write_bytes, write_json
 from graft.core.quiet import hidden, importing
 from graft.settings import params
 from graft.settings.pooling import pool_tensor
-from graft.settings.resolved import image_size, linked_weights
+from graft.settings.resolved import image_size, resolved_weights
 
 with importing():
     import keras
@@ -36,7 +36,7 @@ def description(parameters: params.Parameters, size: int, halves: Cut, features:
 def main() -> None:
     parameters = params.load()
     size = image_size(parameters.image_size, parameters.dataset, parameters.backbone)
-    model = build(parameters.backbone, size, linked_weights(paths.WEIGHTS))
+    model = build(parameters.backbone, size, resolved_weights(paths.WEIGHTS))
     halves = cut(model, parameters.fine_tune.from_layer, parameters.fine_tune.to_layer)
     top = keras.Model(halves.top.input, pool_tensor(halves.top.output, parameters.pooling), name=halves.top.name)
     with hidden():

@@ -1,27 +1,28 @@
 """Stage resolve: check every parameter before anything else runs, and find what `dataset` and `weights` stand for.
 
-A local folder, archive or weights file becomes a link, and DVC reads through the link: a change there is a changed
-dependency. Anything else becomes a small file that says what to fetch.
+A local folder, archive or weights file becomes a link, and DVC reads what the link leads to: it sees a change there.
+Anything else becomes a small file that says what to fetch.
 """
 
 from pathlib import Path
 
 from graft.core import paths, tensorboard
 from graft.core.errors import GraftError, run
-from graft.core.files import read_json, write_json
+from graft.core.files import write_json
 from graft.core.quiet import importing
-from graft.core.versions import installed_versions, version_changes
+from graft.core.versions import record_versions
+from graft.data.folders import check_links
 from graft.settings import datasets, params
 from graft.settings.resolved import image_size, weights_source
 
 
 def check_layers(parameters: params.Parameters, size: int) -> None:
-    """Check that the backbone has the layers between which it is to be trained.
+    """Check that the backbone has the layers `fine_tune.from_layer` and `to_layer`.
 
     Raises
     ------
     GraftError
-        If it has not.
+        If it does not, or the second is not after the first.
     """
     first, end = parameters.fine_tune.from_layer, parameters.fine_tune.to_layer
     if isinstance(first, float) and end is None:
@@ -34,7 +35,7 @@ def check_layers(parameters: params.Parameters, size: int) -> None:
 
 
 def check_tensorboard(parameters: params.Parameters) -> None:
-    """Check that logs for TensorBoard can be written where they are wanted.
+    """Check that logs for TensorBoard can be written, if a setting asks for them.
 
     Raises
     ------
@@ -64,25 +65,22 @@ def link_or_write(output: Path, source: Path | dict) -> None:
         write_json(output, source)
 
 
-def write_versions(output: Path) -> None:
-    """Write the installed versions; where they differ from the last ones, print how: stages will run again for it."""
-    now = installed_versions()
-    if output.exists() and (changes := version_changes(read_json(output), now)):
-        print(f"versions have changed, what they compute runs again: {', '.join(changes)}")
-    write_json(output, now)
-
-
 def main() -> None:
     parameters = params.load()
     check_layers(parameters, image_size(parameters.image_size, parameters.dataset, parameters.backbone))
     check_tensorboard(parameters)
-    # In temporary experiments the working folder is a clone; paths are meant from the repository itself.
+    # In a temporary experiment the current folder is a clone, but paths are relative to the repository itself.
     root = paths.repository()
     found = datasets.find(parameters.dataset, parameters.dataset_sha256, root)
+    if isinstance(found, Path):
+        check_links(found, parameters.dataset)
     weights = weights_source(parameters.weights, root)
     link_or_write(paths.SOURCE, found if isinstance(found, Path) else found.model_dump(exclude_none=True))
     link_or_write(paths.WEIGHTS, weights)
-    write_versions(paths.ENVIRONMENT)
+    record_versions()
+    if datasets.is_also_folder(parameters.dataset, root):
+        name = parameters.dataset
+        print(f"dataset {name} is the catalog's; for the folder of that name here, write dataset: ./{name}")
     print(f"dataset {parameters.dataset}, backbone {parameters.backbone}, weights {parameters.weights}")
 
 

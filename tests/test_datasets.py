@@ -1,4 +1,4 @@
-"""The catalog: what `dataset` stands for, and what the data decides where a setting says `auto`."""
+"""The catalog of data sets, and what `dataset` stands for."""
 
 import hashlib
 import re
@@ -49,7 +49,16 @@ def test_a_name_of_the_catalog_is_its_entry(tmp_path):
 
 def test_a_name_of_the_catalog_comes_before_a_folder_of_that_name(tmp_path):
     (tmp_path / "digits").mkdir()
+    assert not datasets.is_also_folder("digits", tmp_path / "elsewhere")
     assert isinstance(datasets.find("digits", None, tmp_path), datasets.Entry)
+    assert datasets.is_also_folder("digits", tmp_path)
+
+
+def test_a_folder_with_a_name_of_the_catalog_can_be_had_by_its_path(tmp_path):
+    (tmp_path / "digits").mkdir()
+    assert datasets.find("./digits", None, tmp_path) == tmp_path / "digits"
+    assert not datasets.is_also_folder("./digits", tmp_path)
+    assert datasets.entry_or_default("./digits") == datasets.Entry()
 
 
 def test_a_folder_is_its_path_from_the_root(tmp_path):
@@ -100,21 +109,6 @@ def test_a_home_folder_that_is_nobodys_is_one_line(tmp_path):
         datasets.find("~nobody-of-that-name/photos", None, tmp_path)
 
 
-def test_a_path_that_leads_nowhere_is_said_to_lead_nowhere(tmp_path):
+def test_a_path_that_leads_nowhere_is_one_line(tmp_path):
     with pytest.raises(GraftError, match=r"^dataset: /nowhere/flower_photo: no such folder or archive$"):
         datasets.find("/nowhere/flower_photo", None, tmp_path)
-
-
-def test_digits_are_small_and_must_not_be_mirrored():
-    assert datasets.flip("digits", "auto") == "none"
-    assert datasets.image_size("digits", "auto", 224) < 224
-
-
-def test_photographs_of_ones_own_are_mirrored_and_have_the_backbones_size():
-    assert datasets.flip("my/photos", "auto") == "horizontal"
-    assert datasets.image_size("my/photos", "auto", 260) == 260
-
-
-def test_a_setting_comes_before_what_the_catalog_says():
-    assert datasets.flip("digits", "both") == "both"
-    assert datasets.image_size("digits", 64, 224) == 64

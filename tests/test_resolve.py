@@ -75,6 +75,39 @@ def test_a_dangling_link_is_replaced(project):
     assert json.loads(SOURCE.read_text())["embedded"] == "sklearn.digits"
 
 
+def test_a_name_of_the_catalog_that_is_also_a_folder_is_the_catalogs_and_a_line_says_so(project, capsys):
+    resolve.main()
+    assert "catalog" not in capsys.readouterr().out
+    Path("digits").mkdir()
+    resolve.main()
+    assert json.loads(SOURCE.read_text())["embedded"] == "sklearn.digits"
+    message = "dataset digits is the catalog's; for the folder of that name here, write dataset: ./digits\n"
+    assert message in capsys.readouterr().out
+
+
+def test_a_folder_named_like_a_data_set_of_the_catalog_is_taken_by_its_path(project, capsys):
+    Path("digits").mkdir()
+    project.set(dataset="./digits", image_size=48)
+    resolve.main()
+    assert SOURCE.resolve() == Path("digits").absolute()
+    assert "catalog" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "message"),
+    [
+        ("yellow", ".", "is a link to a folder, where DVC sees no change"),
+        ("red/x", "y", "is a link that leads nowhere"),
+    ],
+)
+def test_a_link_that_dvc_cannot_follow_changes_nothing(project, image_folder, name, target, message):
+    (image_folder / name).symlink_to(target)
+    project.set(dataset=str(image_folder))
+    with pytest.raises(GraftError, match=rf"photos: {name} {message}; "):
+        resolve.main()
+    assert not SOURCE.exists()
+
+
 def test_a_folder_in_the_links_place_is_never_deleted(project):
     SOURCE.mkdir(parents=True)
     with pytest.raises(GraftError, match=r"^data/source: this name is for a link .*; move the folder elsewhere$"):

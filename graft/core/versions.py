@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from graft.core import paths
 from graft.core.errors import GraftError
-from graft.core.files import read_json
+from graft.core.files import read_json, write_json
 
 PACKAGES = (
     "ai-edge-litert",
@@ -29,6 +29,14 @@ def version_changes(earlier: dict[str, str], now: dict[str, str]) -> list[str]:
     names = sorted(earlier.keys() | now.keys())
     pairs = ((name, earlier.get(name, "none"), now.get(name, "none")) for name in names)
     return [f"{name} {before} -> {after}" for name, before, after in pairs if before != after]
+
+
+def record_versions() -> None:
+    """Write data/environment.json; where versions have changed, print which: DVC will run stages again for it."""
+    now = installed_versions()
+    if paths.ENVIRONMENT.exists() and (changes := version_changes(read_json(paths.ENVIRONMENT), now)):
+        print(f"versions have changed, what they compute runs again: {', '.join(changes)}")
+    write_json(paths.ENVIRONMENT, now)
 
 
 def require_recorded_versions() -> None:

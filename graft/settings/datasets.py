@@ -1,4 +1,4 @@
-"""Data sets by name, and what `dataset` in params.yaml stands for: a name, a folder, an archive or an address."""
+"""The catalog of data sets, and what `dataset` in params.yaml stands for: a name, a folder, an archive, an address."""
 
 import os
 from functools import cache
@@ -24,19 +24,19 @@ class File(BaseModel):
 
 
 class Entry(BaseModel):
-    """What is known of a data set; a folder or an archive of the user's has the defaults.
+    """A data set: where it comes from, and what is known of its images. The user's own has the defaults.
 
     Attributes
     ----------
-    url, sha256 : where its archive is, and the 64 hexadecimal digits it must have; None where none are published.
-    files : what else is needed of it.
-    layout : how the archive holds its images, a key of `layouts.LAYOUTS`.
+    url, sha256 : where its archive is, and the 64 hexadecimal digits that it must have; None where none are published.
+    files : other files that the layout needs.
+    layout : how the archive holds its images, a key of `LAYOUTS` in graft/data/layouts.py.
     names : of the classes, in the layout's order, where the archive does not hold them.
-    embedded : what an installed package ships, instead of `url`.
+    embedded : a data set of an installed package, instead of `url`.
     licence : under which its images may be used.
-    classes, images : how many it must hold.
-    flip : mirror images that keep their label.
-    image_size : pixels on each side; None leaves it to the backbone.
+    classes, images : how many it must hold; None for any number.
+    flip : the mirror images that keep their label.
+    image_size : pixels on each side; None for the backbone's own size.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,9 +63,14 @@ def entries() -> dict[str, Entry]:
     return {name: Entry.model_validate(value) for name, value in values.items()}
 
 
-def known(dataset: str) -> Entry:
-    """Return what is known of a data set: its catalog entry, or the defaults for one of the user's."""
+def entry_or_default(dataset: str) -> Entry:
+    """Return the catalog entry of that name, or an entry with the defaults for a data set of the user's."""
     return entries().get(dataset, Entry())
+
+
+def is_also_folder(dataset: str, root: Path) -> bool:
+    """Say whether `dataset` is a name of the catalog, which `find` takes, and also of a folder in `root`."""
+    return dataset in entries() and (root / dataset).is_dir()
 
 
 def is_address(dataset: str) -> bool:
@@ -74,13 +79,15 @@ def is_address(dataset: str) -> bool:
 
 
 def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
-    """Return what `dataset` stands for: the entry to fetch it by, or the local folder or archive.
+    """Return what `dataset` stands for: an entry that says where to fetch it, or the local folder or archive.
+
+    A name of the catalog comes before a folder of that name.
 
     Parameters
     ----------
     dataset : a name of the catalog, a path (relative to `root`), or an http(s) address.
-    sha256 : the checksum an archive must have, 64 hexadecimal digits; an address needs one, and an entry of the
-        catalog has its own, if one is published.
+    sha256 : that the archive must have, 64 hexadecimal digits; an address needs one. The catalog's own, where an entry
+        has one, comes first.
     root : the repository's folder.
 
     Raises
@@ -93,9 +100,7 @@ def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
         return entry.model_copy(update={"sha256": sha256}) if entry.url and not entry.sha256 else entry
     if is_address(dataset):
         if sha256 is None:
-            raise GraftError(
-                f"dataset: {dataset} needs dataset_sha256 in params.yaml, the SHA-256 of the archive it must be"
-            )
+            raise GraftError(f"dataset: {dataset} needs dataset_sha256 in params.yaml, the SHA-256 of its archive")
         return Entry(url=dataset, sha256=sha256)
     path = root / os.path.expanduser(dataset)
     if path.is_dir() or (path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES)):

@@ -11,7 +11,7 @@ WEIGHT_NAMES = ("imagenet", "none")
 
 
 def image_size(setting: int | str, dataset: str, backbone: str) -> int:
-    """Return the pixels on each side that the backbone sees.
+    """Return the pixels on each side of the images that the backbone sees.
 
     Parameters
     ----------
@@ -21,23 +21,31 @@ def image_size(setting: int | str, dataset: str, backbone: str) -> int:
     Raises
     ------
     GraftError
-        If they are fewer than it takes.
+        If the backbone does not take such small images.
     """
     record = backbone_table.get(backbone)
-    size = setting if isinstance(setting, int) else datasets.known(dataset).image_size or record.image_size
+    size = setting if isinstance(setting, int) else datasets.entry_or_default(dataset).image_size or record.image_size
     if size < record.minimum_size:
         raise GraftError(f"image_size: {size} is too small, {backbone} takes {record.minimum_size} or more")
     return size
 
 
 def view_settings(augment: params.Augment, dataset: str) -> dict[str, object]:
-    """Return what augmented views depend on, by name: `augment` without the number of views, `flip: auto` resolved."""
-    flip = datasets.known(dataset).flip if augment.flip == "auto" else augment.flip
+    """Return the settings of augmented views by name: `augment` without the number of views.
+
+    Where `flip` is ``auto``, it is the data set's own.
+    """
+    flip = datasets.entry_or_default(dataset).flip if augment.flip == "auto" else augment.flip
     return augment.model_dump(exclude={"views"}) | {"flip": flip}
 
 
 def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
-    """Return the weights file of that path, or the named weights as a dictionary.
+    """Return what data/weights stands for: a weights file, or the content of a JSON file with the name of the weights.
+
+    Parameters
+    ----------
+    weights : of params.yaml: imagenet, none, or the path of a file (relative to `root`).
+    root : the repository's folder.
 
     Raises
     ------
@@ -52,8 +60,8 @@ def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
     return path
 
 
-def linked_weights(link: Path) -> str:
+def resolved_weights(source: Path) -> str:
     """Return the weights that data/weights stands for: imagenet, none, or the path of a file."""
-    if link.is_symlink():
-        return str(link.resolve())
-    return json.loads(link.read_text(encoding="utf-8"))["weights"]
+    if source.is_symlink():
+        return str(source.resolve())
+    return json.loads(source.read_text(encoding="utf-8"))["weights"]
