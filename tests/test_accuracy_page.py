@@ -8,9 +8,24 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "accuracy.md").read_text(encoding="utf-8")
-COLUMNS = (
-    "row trial setting model data backbone size folds part right images accuracy loss seconds commit note"
-).split()
+COLUMNS = [
+    "row",
+    "trial",
+    "setting",
+    "model",
+    "data",
+    "backbone",
+    "size",
+    "folds",
+    "part",
+    "right",
+    "images",
+    "accuracy",
+    "loss",
+    "seconds",
+    "commit",
+    "note",
+]
 
 
 def trials() -> list[dict[str, str]]:
