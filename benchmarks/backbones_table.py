@@ -13,23 +13,23 @@ from graft.core.files import write_text
 PAGE = Path("docs/backbones.md")
 INTRODUCTION = """# Backbones
 
-What can stand in `backbone:`. Written by `python -m benchmarks.backbones_table`; don't edit it by hand.
+The values of `backbone` in params.yaml. `python -m benchmarks.backbones_table` writes this page; do not edit it.
 
-- **Size** is the default height and width in pixels, **least** the smallest that the network takes.
-- **Parameters** and **multiply-adds** (of one image at the default size) are those of the network without its
-  1,000-class layer, in millions, counted over convolutions and dense layers.
+- **Size** is the default height and width in pixels, **least** the smallest that the network accepts.
+- **Parameters** and **multiply-adds** (of one image at the default size) are in millions, without the layer of the
+  1,000 classes. Multiply-adds count convolutions and dense layers.
 - **Features** is the number of values per image with `pooling: avg` or `max`; `avg+max` gives twice as many.
-- **Cuts** is the number of places where a single tensor crosses, so that the network can be parted there.
-- **Top-1** and **top-5** are published accuracies on ImageNet's validation images, in per cent, of the weights that
-  `weights: imagenet` fetches; a dash where none is published.
+- **Cuts** is the number of places where the network can be cut, because a single tensor crosses.
+- **Top-1** and **top-5** are the published accuracies of the `weights: imagenet`, in per cent, on ImageNet's validation
+  images; a dash where none is published.
 
 | backbone | size | least | parameters | multiply-adds | features | layers | cuts | top-1 | top-5 |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 """
 SOURCES = """
 Sources of the accuracies: [keras.io/api/applications](https://keras.io/api/applications/) for the networks of
-keras.applications, except MobileNetV3 (the table in `keras.applications.MobileNetV3Large`'s documentation) and
-MobileNetV2 at other widths than 1.0, which `_035` to `_140` stand for
+keras.applications; for MobileNetV3 the table in the documentation of `keras.applications.MobileNetV3Large`; for the
+other widths of MobileNetV2, `_035` (0.35) to `_140` (1.4),
 ([tensorflow/models](https://github.com/tensorflow/models/blob/master/research/slim/nets/mobilenet/README.md));
 [tensorflow/tpu](https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite) for EfficientNet-Lite.
 """
