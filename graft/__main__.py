@@ -5,13 +5,14 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib import import_module
 
-from graft.core.errors import nearest, run
+from graft.core.errors import GraftError, nearest, run
 
-# A module of graft.commands for each; it is imported only when its command is given, so that predict starts fast.
+EXAMPLE = "graft predict photo.jpg"
+# Each is a module of graft.commands. Only the module of the given command is imported, so that predict starts fast.
 COMMANDS = {
     "predict": "Classify images with the exported model.",
     "gate": "Check the metrics against the thresholds in params.yaml.",
-    "crossval": "Judge the settings on every image: each fold of the split is the test part once.",
+    "crossval": "Test the settings on every image: each fold of the split is the test part once.",
     "study": "Rank the variants of a study in studies.yaml.",
     "verify": "Run the pipeline of the last commit from nothing, and compare every output with dvc.lock.",
     "store": "List, prune or verify the store of computed activations.",
@@ -21,26 +22,57 @@ COMMANDS = {
 def overview() -> str:
     """Return the text of `graft --help`."""
     lines = [f"  {name:10}{description}" for name, description in COMMANDS.items()]
-    return "\n".join(["usage: graft COMMAND ...", "", *lines, "", "graft COMMAND --help has the arguments of each."])
+    return "\n".join(
+        [
+            "usage: graft COMMAND ...",
+            "",
+            *lines,
+            "",
+            "graft COMMAND --help lists the arguments of a command.",
+            "",
+            "example:",
+            f"  {EXAMPLE}",
+        ]
+    )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit with its status."""
-    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+def command(arguments: Sequence[str]) -> int | None:
+    """Run a command and return its exit status; None stands for 0.
+
+    Parameters
+    ----------
+    arguments : the name of the command, then its own arguments; none for the overview.
+
+    Raises
+    ------
+    GraftError
+        If there is no such command, or the command raises it.
+    """
+    name, *rest = arguments or ["--help"]
     if name in ("-h", "--help"):
         print(overview())
-        return
+        return None
     if name not in COMMANDS:
-        sys.exit(f"error: graft has no command {name!r}; {nearest(name, COMMANDS)}")
-    command = import_module(f"graft.commands.{name}")
+        raise GraftError(f"graft has no command {name!r}; {nearest(name, COMMANDS)}")
+    module = import_module(f"graft.commands.{name}")
     parser = ArgumentParser(
         prog=f"graft {name}",
         description=COMMANDS[name],
-        epilog=f"example:\n  {command.EXAMPLE}",
+        epilog=f"example:\n  {module.EXAMPLE}",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    command.add_arguments(parser)
-    run(lambda: command.main(parser.parse_args(rest)))
+    module.add_arguments(parser)
+    try:
+        parsed = parser.parse_args(rest)
+    except SystemExit as ended:
+        # argparse has printed the help or the mistake. `run` flushes that before it exits, for readers such as `head`.
+        return ended.code
+    return module.main(parsed)
+
+
+def main() -> None:
+    """Run the command of the command line and exit with its status."""
+    run(lambda: command(sys.argv[1:]))
 
 
 if __name__ == "__main__":

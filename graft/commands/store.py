@@ -1,4 +1,4 @@
-"""graft store: what the store of activations holds, and how to make room."""
+"""graft store: list what the store of activations holds, remove the oldest, or check every record."""
 
 import time
 from argparse import ArgumentParser, Namespace
@@ -11,7 +11,7 @@ EXAMPLE = "graft store prune --limit 5GB"
 
 
 def table_of(store: Store) -> str:
-    """Return a table of the store's namespaces, most recently used first, and a line with the total."""
+    """Return the table of the store's namespaces, the last used first, and a line with the total size."""
     rows = [("namespace", "records", "size", "last used", "holds")]
     for row in store.contents():
         last_used = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.last_used))
@@ -25,13 +25,17 @@ def table_of(store: Store) -> str:
 
 
 def _pruned(store: Store) -> str:
-    return f"{readable(store.prune())} evicted\n{table_of(store)}"
+    return f"{readable(store.prune())} removed\n{table_of(store)}"
 
 
 def _verified(store: Store) -> str:
     found = store.verify()
-    broken = f"{found.broken} broken ones dropped, {found.damaged_files} damaged files deleted"
-    return f"{found.whole} records are whole, {broken}\n{table_of(store)}"
+    broken, damaged = _counted(found.broken, "broken record"), _counted(found.damaged_files, "damaged file")
+    return f"{found.whole} records are whole, {broken} and {damaged} deleted\n{table_of(store)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 ACTIONS = {"size": table_of, "prune": _pruned, "verify": _verified}
@@ -39,13 +43,13 @@ ACTIONS = {"size": table_of, "prune": _pruned, "verify": _verified}
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `graft store`."""
-    parser.add_argument("action", choices=ACTIONS, help="list it; remove what was unused longest; check every record")
+    parser.add_argument("action", choices=ACTIONS, help="list it, remove the least recently used, or check all records")
     parser.add_argument("--limit", help="such as 5GB (default: $GRAFT_STORE_LIMIT or 20GB)")
     parser.add_argument("--folder", type=Path, default=default_folder(), help="default: %(default)s")
 
 
 def main(arguments: Namespace) -> None:
-    """Print what the store holds, after pruning or verifying it if asked to."""
+    """Carry out the action and print what the store holds then."""
     limit = parse_size(arguments.limit, "--limit") if arguments.limit else None
     with Store(arguments.folder, limit) as store:
         print(ACTIONS[arguments.action](store))
