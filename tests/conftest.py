@@ -157,7 +157,7 @@ def compiled(tmp_path_factory):
     """
     import keras
 
-    from graft.backbone.cut import compile_network
+    from graft.backbone.compile import compile_network
 
     image = keras.Input((16, 16, 3))
     convolution = keras.layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")

@@ -1,4 +1,4 @@
-"""Stage export: which model, what the classes are to be called, and at which size the network is exported."""
+"""Stage export: which model is exported, at which image size, and with which display names."""
 
 import json
 import sys
@@ -9,9 +9,9 @@ from clones import SMALL
 
 from graft.core.files import read_rows, write_rows
 from graft.scores import metrics
+from graft.serving import export
 from graft.serving.classifier import Classifier
 from graft.settings import params
-from stages import export
 
 LABELS = ["daisy", "roses", "tulips"]
 
@@ -27,44 +27,52 @@ def test_names_are_given_to_some_or_all_classes_in_the_order_of_the_labels(capsy
     assert capsys.readouterr().err == ""
 
 
-def test_a_name_for_a_class_that_there_is_not_is_told_and_left_out(capsys):
+def test_a_name_for_an_unknown_class_is_left_out_with_a_warning(capsys):
     assert export.display_names({"dasy": "雏菊", "roses": "玫瑰"}, LABELS) == {"roses": "玫瑰"}
     message = capsys.readouterr().err
     assert message == "warning: display_names: no class is called 'dasy'; did you mean 'daisy'?\n"
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("setting", "free", "expected"),
     [
-        ({}, [1, 8 / 7]),
-        ({"export.test_resolution": "1"}, [1]),
-        ({"export.test_resolution": "1.5"}, [1.5]),
-        # Where the head weighs each place of the map, and where a larger square is more of the image at the same scale.
-        ({"pooling": "none"}, [1]),
-        ({"resize": "crop_or_pad"}, [1]),
+        ("auto", True, [1, 8 / 7]),
+        (1, True, [1]),
+        (1.5, True, [1.5]),
+        ("auto", False, [1]),
     ],
 )
-def test_the_size_is_chosen_by_the_validation_part_where_it_is_free(changes, expected):
-    assert list(export.scales(params.load(changes=changes), validation=100)) == expected
+def test_the_size_is_chosen_by_the_validation_part_where_it_is_free(setting, free, expected):
+    assert list(export.scales(setting, free, validation_images=100)) == expected
 
 
-@pytest.mark.parametrize(("setting", "expected"), [("auto", [1]), ("1.5", [1.5])])
+@pytest.mark.parametrize(("setting", "expected"), [("auto", [1]), (1.5, [1.5])])
 def test_by_few_validation_images_no_size_is_chosen(setting, expected):
-    assert list(export.scales(params.load(changes={"export.test_resolution": setting}), validation=99)) == expected
+    assert list(export.scales(setting, True, validation_images=99)) == expected
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("pooling", "resize", "expected"),
+    # Not where the head has a weight for each place of the map, nor where a larger image shows more at the same scale.
+    [("avg", "crop", True), ("none", "crop", False), ("avg", "crop_or_pad", False)],
+)
+def test_the_size_is_free_where_the_network_accepts_larger_images(pooling, resize, expected):
+    assert params.can_be_enlarged(pooling, resize) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "epochs", "expected"),
     [
-        ({}, ["head", "fine_tuned"]),
-        ({"export.model": "head"}, ["head"]),
-        ({"export.model": "fine_tuned"}, ["fine_tuned"]),
-        # Nothing was fine-tuned: the two would differ by rounding, and chance would say which is better.
-        ({"fine_tune.epochs": "0"}, ["head"]),
+        ("best_on_validation", 8, ["head", "fine_tuned"]),
+        ("best_on_validation", "auto", ["head", "fine_tuned"]),
+        ("head", 8, ["head"]),
+        ("fine_tuned", 8, ["fine_tuned"]),
+        # Without fine-tuning the two differ by rounding alone, and chance would choose.
+        ("best_on_validation", 0, ["head"]),
     ],
 )
-def test_the_model_is_chosen_by_the_validation_part_where_it_is_free(changes, expected):
-    assert export.models(params.load(changes=changes)) == expected
+def test_the_model_is_chosen_by_the_validation_part_where_it_is_free(setting, epochs, expected):
+    assert export.models(setting, epochs) == expected
 
 
 def exported_with(clone, **settings):
@@ -75,8 +83,8 @@ def exported_with(clone, **settings):
     classifier = Classifier(clone.path / "models/classifier.tflite", clone.path / "models/labels.json")
     shares = np.stack(list(classifier.all_probabilities([clone.path / "data/raw" / row["path"] for row in rows])))
     labels = np.array([classifier.labels.index(row["label"]) for row in rows])
-    told = json.loads((clone.path / "metrics/export.json").read_text(encoding="utf-8"))
-    return told, metrics.choice(shares, labels)
+    written = json.loads((clone.path / "metrics/export.json").read_text(encoding="utf-8"))
+    return written, metrics.choice(shares, labels)
 
 
 def repeat_validation(clone, times):
@@ -88,16 +96,16 @@ def repeat_validation(clone, times):
     return len(repeated)
 
 
-def test_of_models_and_sizes_that_is_exported_whose_very_file_has_the_lowest_loss_on_the_validation_part(clone):
+def test_the_model_and_size_with_the_lowest_loss_of_the_exported_file_on_the_validation_part_are_exported(clone):
     assert repeat_validation(clone, times=20) >= export.ENOUGH_FOR_SCALES
     small, large = SMALL["image_size"], round(SMALL["image_size"] * 8 / 7)
-    told = []
+    each = []
     for size, scale in ((small, 1), (large, 8 / 7)):
         for model in ("head", "fine_tuned"):
-            each, found = exported_with(clone, export__test_resolution=scale, export__model=model)
-            assert (each["exported"], each["image_size"]) == (model, size)
-            assert each["exported_validation"] == pytest.approx(found, rel=1e-4)
-            told.append(each)
-    assert len({each["exported_validation"]["loss"] for each in told}) == len(told)
+            written, found = exported_with(clone, export__test_resolution=scale, export__model=model)
+            assert (written["exported"], written["image_size"]) == (model, size)
+            assert written["exported_validation"] == pytest.approx(found, rel=1e-4)
+            each.append(written)
+    assert len({one["exported_validation"]["loss"] for one in each}) == len(each)
     chosen, _ = exported_with(clone, export__test_resolution="auto", export__model="best_on_validation")
-    assert chosen == min(told, key=lambda each: each["exported_validation"]["loss"])
+    assert chosen == min(each, key=lambda one: one["exported_validation"]["loss"])

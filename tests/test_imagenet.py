@@ -1,4 +1,4 @@
-"""`predict --imagenet`: any photograph named by a pretrained network as it comes; that of Lite is installed."""
+"""`graft predict --imagenet`: a pretrained network with its published classes; that of Lite is installed."""
 
 import json
 import sys
@@ -7,19 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graft.__main__ import command
 from graft.backbone import build
-from graft.commands import predict
 from graft.core.errors import GraftError
 from graft.images import loader
 
 
 @pytest.fixture
-def run_predict(project, monkeypatch, capsys):
-    """Return a function that runs the command with --imagenet and gives the lines it prints."""
+def run_predict(project, capsys):
+    """Return a function that runs the command with --imagenet and returns the lines it prints."""
 
     def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["predict", "--imagenet", *map(str, arguments)])
-        assert predict.main() == 0
+        assert command(["predict", "--imagenet", *map(str, arguments)]) == 0
         return capsys.readouterr().out.splitlines()
 
     return run

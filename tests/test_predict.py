@@ -1,4 +1,4 @@
-"""The command predict: classes and probabilities of files and folders, by the exported model alone."""
+"""The command `graft predict`: classes and probabilities of files and folders, from the exported model."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from graft.__main__ import command
 from graft.activations.litert import Network
 from graft.commands import predict
 from graft.core.errors import GraftError
@@ -20,6 +21,7 @@ from graft.serving.classifier import Classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = ["blue", "green", "red"]
+DESCRIPTION = {"labels": LABELS, "image_size": 16, "resize": "squash", "crops": 1}
 
 
 @pytest.fixture
@@ -27,16 +29,15 @@ def model(project, compiled):
     """The exported classifier of blue, green and red pictures, in models/."""
     Path("models").mkdir()
     shutil.copy(compiled.classifier, "models/classifier.tflite")
-    write_json("models/labels.json", {"labels": LABELS, "image_size": 16, "resize": "squash"})
+    write_json("models/labels.json", DESCRIPTION)
 
 
 @pytest.fixture
-def run_predict(model, monkeypatch, capsys):
-    """Return a function that runs the command and gives status, output and errors in lines."""
+def run_predict(model, capsys):
+    """Return a function that runs the command and returns its status, and the lines of output and errors."""
 
     def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["predict", *map(str, arguments)])
-        status = predict.main()
+        status = command(["predict", *map(str, arguments)])
         printed = capsys.readouterr()
         return status, printed.out.splitlines(), printed.err.splitlines()
 
@@ -83,14 +84,13 @@ def test_top_bounds_how_many_classes_are_listed(run_predict, image_folder, top, 
 
 
 @pytest.mark.parametrize("top", ["0", "-1", "many"])
-def test_an_impossible_top_is_refused(run_predict, image_folder, top, capsys):
-    with pytest.raises(SystemExit) as ended:
-        run_predict(f"--top={top}", image_folder)
-    assert ended.value.code == 2
-    assert "--top" in capsys.readouterr().err
+def test_an_impossible_top_is_refused(run_predict, image_folder, top):
+    status, lines, errors = run_predict(f"--top={top}", image_folder)
+    assert (status, lines) == (2, [])
+    assert errors[-1] == f"graft predict: error: argument --top: {top} is not a whole number from 1"
 
 
-def test_a_folder_stands_for_all_images_below_it_sorted_and_what_is_left_out_is_said(run_predict, image_folder):
+def test_a_folder_stands_for_all_images_below_it_and_a_line_counts_its_other_files(run_predict, image_folder):
     for name in ("notes.txt", "red/1.HEIC", "red/.hidden.jpg"):
         (image_folder / name).touch()
     status, lines, errors = run_predict("--json", image_folder)
@@ -107,7 +107,7 @@ def test_a_file_is_tried_whatever_its_suffix(run_predict, image_folder):
     assert run_predict("--json", image_folder / "upload.bin")[0] == 0
 
 
-def test_of_an_unreadable_file_a_line_tells_and_the_others_are_still_classified(run_predict, image_folder):
+def test_an_unreadable_file_is_one_line_and_the_others_are_still_classified(run_predict, image_folder):
     (image_folder / "red/000 broken.jpg").write_bytes(b"no image")
     status, lines, errors = run_predict("--json", image_folder)
     assert status == 1
@@ -124,7 +124,7 @@ def test_a_path_that_does_not_exist_is_one_line_before_anything_is_classified(ru
 
 def test_a_folder_without_images_is_one_line(run_predict, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(GraftError, match=r"empty: no image in this folder; known are \.jpg, "):
+    with pytest.raises(GraftError, match=r"empty: no image in this folder; images end in \.jpg, "):
         run_predict(tmp_path / "empty")
 
 
@@ -133,9 +133,8 @@ def test_equally_probable_classes_are_listed_in_their_own_order():
     assert [one["label"] for one in listed] == ["red", "blue", "green"]
 
 
-def test_classes_are_called_by_their_display_names(run_predict, image_folder):
-    called = {"red": "红色", "blue": "bleu"}
-    write_json("models/labels.json", {"labels": LABELS, "display_names": called, "image_size": 16, "resize": "squash"})
+def test_classes_are_printed_with_their_display_names(run_predict, image_folder):
+    write_json("models/labels.json", DESCRIPTION | {"display_names": {"red": "红色", "blue": "bleu"}})
     (line,) = run_predict(image_folder / "red/000.jpg")[1]
     assert line.startswith(f"{image_folder / 'red/000.jpg'}: 红色 ")
     (line,) = run_predict("--json", image_folder / "red/000.jpg")[1]
@@ -144,11 +143,11 @@ def test_classes_are_called_by_their_display_names(run_predict, image_folder):
 
 
 @pytest.mark.parametrize("option", ["--backbone=VGG16", "--weights=own.h5"])
-def test_the_exported_model_takes_no_other_network(run_predict, image_folder, option, capsys):
-    with pytest.raises(SystemExit) as ended:
+def test_backbone_and_weights_without_imagenet_are_a_mistake_in_one_line(run_predict, image_folder, option):
+    with pytest.raises(
+        GraftError, match=r"^--backbone and --weights need --imagenet; the exported model takes neither$"
+    ):
         run_predict(option, image_folder)
-    assert ended.value.code == 2
-    assert "--backbone and --weights are for --imagenet" in capsys.readouterr().err
 
 
 def test_the_pixels_are_those_of_the_one_loader(run_predict, image_folder, monkeypatch):
@@ -159,16 +158,15 @@ def test_the_pixels_are_those_of_the_one_loader(run_predict, image_folder, monke
     assert asked == [(image_folder / "red/000.jpg", 16, "squash", 1)]
 
 
-def test_what_is_cut_off_a_photograph_counts_with_two_squares(model, project):
-    # Red and green halves: the middle square shows as much of both.
+def test_the_probabilities_are_the_mean_over_the_crops(model, project):
+    # Red and green halves: the middle crop shows as much of both.
     picture = Image.new("RGB", (32, 16), (200, 50, 40))
     picture.paste((50, 180, 60), (16, 0, 32, 16))
     picture.save("halves.png")
-    described = {"labels": LABELS, "image_size": 16, "resize": "crop"}
     found = {}
-    for squares in (1, 2):
-        write_json("models/labels.json", described | {"squares": squares})
-        found[squares] = Classifier(Path("models/classifier.tflite"), Path("models/labels.json"))
+    for crops in (1, 2):
+        write_json("models/labels.json", DESCRIPTION | {"resize": "crop", "crops": crops})
+        found[crops] = Classifier(Path("models/classifier.tflite"), Path("models/labels.json"))
     network = Network(Path("models/classifier.tflite"))
     pixels = np.asarray(picture)
     expected = [network(np.ascontiguousarray(pixels[:, left : left + 16]))[-1] for left in (4, 12)]
@@ -183,27 +181,49 @@ def test_names_in_any_script_and_in_none_are_printed(model, image_folder, run_py
     shutil.copy(image_folder / "red/000.jpg", folder / "é 1.jpg")
     shutil.copy(image_folder / "red/000.jpg", os.fsdecode(os.fsencode(folder) + b"/\xff.jpg"))
     for encoding in ("utf-8", "ascii"):
-        result = run_python("-m", "graft.commands.predict", "--json", folder, folder=project.folder, PYTHONIOENCODING=encoding)
+        result = run_python(
+            "-m", "graft", "predict", "--json", folder, folder=project.folder, PYTHONIOENCODING=encoding
+        )
         assert result.returncode == 0, result.stderr
         names = [Path(json.loads(line)["path"]).name for line in result.stdout.splitlines()]
         assert names == ["é 1.jpg", os.fsdecode(b"\xff.jpg")]
 
 
 def test_without_a_model_the_command_ends_with_one_line(project, image_folder, run_python):
-    result = run_python("-m", "graft.commands.predict", image_folder, folder=project.folder)
+    result = run_python("-m", "graft", "predict", image_folder, folder=project.folder)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "error: models/labels.json: no such file; `dvc repro` writes it\n"
+    assert result.stderr == (
+        "error: models/classifier.tflite: no such file; `dvc repro` writes it, "
+        "`dvc checkout` brings back that of the last run\n"
+    )
 
 
-def test_the_command_imports_neither_tensorflow_nor_scikit_learn(run_python):
-    script = "import sys, graft.commands.predict; sys.exit(not {'tensorflow', 'keras', 'sklearn'}.isdisjoint(sys.modules))"
+@pytest.mark.parametrize("name", ["models/classifier.tflite", "models/labels.json"])
+def test_a_missing_file_of_the_model_is_one_line_that_says_how_it_comes_back(run_predict, image_folder, name):
+    Path(name).unlink()
+    with pytest.raises(GraftError, match=f"^{name}: no such file; `dvc repro` [^\n]* `dvc checkout` brings back"):
+        run_predict(image_folder)
+
+
+@pytest.mark.parametrize("key", DESCRIPTION)
+def test_a_description_without_a_key_is_one_line(run_predict, image_folder, key):
+    write_json("models/labels.json", {name: value for name, value in DESCRIPTION.items() if name != key})
+    with pytest.raises(GraftError, match=rf"^models/labels\.json: no key '{key}'; `dvc repro` writes the file again$"):
+        run_predict(image_folder)
+
+
+def test_the_command_imports_no_library_that_starts_slowly(run_python):
+    script = (
+        "import sys, graft.__main__, graft.commands.predict; "
+        "sys.exit(not {'tensorflow', 'keras', 'sklearn', 'scipy', 'pandas'}.isdisjoint(sys.modules))"
+    )
     assert run_python("-c", script).returncode == 0
 
 
-def test_a_reader_that_has_seen_enough_is_no_fault(model, tmp_path, write_image_folder):
+def test_a_reader_that_stops_early_is_no_error(model, tmp_path, write_image_folder):
     photos = write_image_folder(tmp_path / "many", count=400)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = f"'{sys.executable}' -m graft.commands.predict '{photos}' | head -n 1"
+    command = f"'{sys.executable}' -m graft predict '{photos}' | head -n 1"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=True)
     assert len(result.stdout.splitlines()) == 1
     assert result.stderr == ""

@@ -1,4 +1,4 @@
-"""graft predict: classify images with the exported model, or with a pretrained network as it comes."""
+"""graft predict: classify images with the exported model, or with a pretrained ImageNet network."""
 
 import json
 import sys
@@ -15,12 +15,12 @@ from graft.images import loader
 from graft.serving.classifier import Classifier
 
 EXAMPLE = "graft predict photo.jpg holiday/ --top 3"
-# Where there is no params.yaml.
+# For --imagenet in a folder without params.yaml.
 BACKBONE, RESIZE = "EfficientNetLite0", "crop"
 
 
-class NamesImages(Protocol):
-    """What classifies image files, see `classifier.Classifier`."""
+class ImageClassifier(Protocol):
+    """What the command needs of a classifier; `classifier.Classifier` describes the members."""
 
     labels: list[str]
     names: list[str]
@@ -29,12 +29,14 @@ class NamesImages(Protocol):
 
 
 def image_files(arguments: list[Path]) -> Iterator[Path]:
-    """Yield the files named, and the image files below the folders named, sorted.
+    """Yield each given file, and the image files below each given folder, sorted by path.
+
+    One line on standard error counts the files of a folder that are not images. Hidden files are skipped.
 
     Raises
     ------
     GraftError
-        If a path does not exist, or a folder holds no image.
+        If a path does not exist, or a folder has no image.
     """
     for path in arguments:
         if path.is_dir():
@@ -43,7 +45,7 @@ def image_files(arguments: list[Path]) -> Iterator[Path]:
                 print(f"{path}: {loader.left_out(others)}", file=sys.stderr)
             found = [file for file in files if loader.is_image_name(file)]
             if not found:
-                raise GraftError(f"{path}: no image in this folder; known are {', '.join(loader.SUFFIXES)}")
+                raise GraftError(f"{path}: no image in this folder; images end in {', '.join(loader.SUFFIXES)}")
             yield from found
         elif path.exists():
             yield path
@@ -64,23 +66,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `graft predict`."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
     parser.add_argument("--top", type=_count, default=5, metavar="K", help="classes listed per image (default 5)")
-    parser.add_argument("--json", action="store_true", help="one JSON object per line and image")
-    parser.add_argument("--imagenet", action="store_true", help="name ImageNet's classes by a pretrained network")
-    parser.add_argument("--backbone", metavar="NAME", help="which, with --imagenet (default: that of params.yaml)")
-    parser.add_argument("--weights", metavar="FILE", help="its weights with top, with --imagenet (default: published)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line and image")
+    parser.add_argument("--imagenet", action="store_true", help="use a pretrained network with its 1,000 classes")
+    parser.add_argument("--backbone", metavar="NAME", help="with --imagenet: the network (default: params.yaml's)")
+    parser.add_argument("--weights", metavar="FILE", help="with --imagenet: its weights (default: the published ones)")
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text} is too few, give 1 or more")
+        raise ArgumentTypeError(f"{text} is not a whole number from 1")
     return int(text)
 
 
-def classifier_of(arguments: Namespace) -> NamesImages:
-    """Return the exported model, or with --imagenet a pretrained network."""
+def classifier_of(arguments: Namespace) -> ImageClassifier:
+    """Return the exported model, or the pretrained network with --imagenet."""
     if not arguments.imagenet:
         return Classifier(paths.CLASSIFIER, paths.LABELS)
-    # Here alone, because the exported model must start fast.
+    # Imported only here, so that the exported model starts fast.
     from graft.serving.imagenet import ImagenetClassifier
     from graft.settings import params
 
@@ -92,10 +94,10 @@ def classifier_of(arguments: Namespace) -> NamesImages:
 
 
 def main(arguments: Namespace) -> int:
-    """Print the classes of each image; return the exit status, 1 if an image was unreadable."""
+    """Print the classes of each image; return the exit status, 1 if an image is unreadable."""
     if not arguments.imagenet and (arguments.backbone or arguments.weights):
-        raise GraftError("--backbone and --weights are for --imagenet; the exported model is what it is")
-    # A path that does not exist is found before anything is classified.
+        raise GraftError("--backbone and --weights need --imagenet; the exported model takes neither")
+    # A list, so that a path that does not exist is reported before any image is classified.
     files = list(image_files(arguments.paths))
     classifier = classifier_of(arguments)
     unreadable = 0
@@ -103,7 +105,7 @@ def main(arguments: Namespace) -> int:
         try:
             classes = ranked(classifier.probabilities(path), classifier.labels, classifier.names, arguments.top)
         except loader.UnreadableImageError as error:
-            # One bad file must not keep the others from being classified.
+            # The other images are still classified.
             print(f"error: {error}", file=sys.stderr)
             unreadable += 1
             continue

@@ -1,1 +1,1 @@
-"""The exported classifier: how it is chosen and written, and how it is loaded again."""
+"""The exported classifier: which model is exported, and how it is loaded and run."""

@@ -1,4 +1,4 @@
-"""What could be exported: each model at each image size, calibrated and judged on the validation part."""
+"""The models that could be exported, at each image size, calibrated and evaluated on the validation part."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +23,9 @@ from graft.scores.loss import softmax
 from graft.serving.classifier import Classifier
 from graft.settings import params
 
-# `export.test_resolution: auto` chooses from these by the validation loss.
+# `export.test_resolution: auto` chooses one of these by the validation loss.
 SCALES = (1, 8 / 7)
-# With fewer validation images it does not choose: 17 chose the wrong one, 37 the right one (docs/accuracy.md).
+# With fewer validation images it takes 1: 17 images chose the wrong scale, 37 the right one (docs/accuracy.md).
 ENOUGH_FOR_SCALES = 100
 
 
@@ -35,10 +35,10 @@ class Candidate(NamedTuple):
     Attributes
     ----------
     model : head or fine_tuned.
-    backbone : the frozen one, at the candidate's image size.
+    backbone : the frozen backbone at this image size.
     upper : the network above the cut, calibrated.
-    description : what models/labels.json would say.
-    figures : `metrics.choice` of the exported file on the validation part.
+    description : the content of models/labels.json, without display names.
+    figures : accuracy and loss on the validation part, `metrics.choice`.
     """
 
     model: str
@@ -51,17 +51,17 @@ class Candidate(NamedTuple):
         return f"{self.model} at {self.description['image_size']} pixels"
 
     def compiled(self) -> bytes:
-        """Return the exported file's bytes."""
+        """Return the bytes of the compiled network."""
         return compile_classifier(self.backbone, self.upper)
 
 
 def candidates(parameters: params.Parameters, head: Head, table: ImageTable) -> Iterator[Candidate]:
-    """Yield each model at each image size that the parameters allow, calibrated, as it would be exported.
+    """Yield each model at each image size that the parameters allow, calibrated on the validation part.
 
     Parameters
     ----------
-    parameters : of them `export`, and `fine_tune.epochs`.
-    head : what train_head wrote.
+    parameters : `export` and `fine_tune.epochs` are used.
+    head : of the stage train_head.
     table : all images.
     """
     backbone_description = read_json(paths.BACKBONE_DESCRIPTION)
@@ -83,12 +83,12 @@ def candidates(parameters: params.Parameters, head: Head, table: ImageTable) -> 
 
 
 def models(setting: str, epochs: int | str) -> Sequence[str]:
-    """Return the models of which one is exported; where nothing was fine-tuned, that is the head.
+    """Return the models to choose from: head, fine_tuned or both. Without fine-tuning, it is the head.
 
     Parameters
     ----------
     setting : `export.model` of params.yaml.
-    epochs : `fine_tune.epochs`.
+    epochs : `fine_tune.epochs` of params.yaml.
     """
     if setting != "best_on_validation":
         return [setting]
@@ -96,13 +96,13 @@ def models(setting: str, epochs: int | str) -> Sequence[str]:
 
 
 def scales(setting: float | str, free: bool, validation_images: int) -> Sequence[float]:
-    """Return the scales of which one is exported.
+    """Return the scales to choose from: pixels per side of the exported network's images, for each one in training.
 
     Parameters
     ----------
     setting : `export.test_resolution` of params.yaml.
-    free : whether the network takes other sizes than it learnt from, as `params.can_be_enlarged` says.
-    validation_images : how many there are to choose by.
+    free : whether the network accepts larger images than in training, see `params.can_be_enlarged`.
+    validation_images : number of images in the validation part.
     """
     if setting != "auto":
         return [setting]
@@ -110,7 +110,7 @@ def scales(setting: float | str, free: bool, validation_images: int) -> Sequence
 
 
 def display_names(setting: Mapping[str, str] | None, labels: Sequence[str]) -> dict[str, str]:
-    """Return the names that people read, by label; a name for an unknown class is left out, with a warning."""
+    """Return the display name of each label that has one; warn of a name for an unknown label and leave it out."""
     setting = setting or {}
     for label in setting:
         if label not in labels:
@@ -119,7 +119,7 @@ def display_names(setting: Mapping[str, str] | None, labels: Sequence[str]) -> d
 
 
 def _upper_network(backbone: Backbone, head: Head, model: str) -> keras.Model:
-    """Return the network above the cut of that model, head or fine_tuned: maps to logits."""
+    """Return the network above the cut, from feature maps to logits, of the model head or fine_tuned."""
     if model == "head":
         return attach_head(backbone.cut.top, backbone.pooling, head)
     upper = trainable_network(backbone, head)
@@ -130,17 +130,17 @@ def _upper_network(backbone: Backbone, head: Head, model: str) -> keras.Model:
 def _calibrate(
     backbone: Backbone, upper: keras.Model, description: dict[str, object], validation: ImageTable
 ) -> dict[str, float]:
-    """Set the network to the temperature that suits the validation part; return its figures there."""
-    logits = _logits_of_squares(compile_classifier(backbone, upper), description, validation.files())
+    """Fit the network's temperature on the validation part and set it; return the figures there."""
+    logits = _logits_of_crops(compile_classifier(backbone, upper), description, validation.files())
     temperature = fit_temperature(logits, validation.labels)
     set_temperature(upper, temperature)
     return metrics.choice(softmax(logits / temperature).mean(axis=1), validation.labels)
 
 
-def _logits_of_squares(network: bytes, description: dict[str, object], images: Sequence[Path]) -> np.ndarray:
-    """Return the logarithms of a classifier's probabilities: float32 array (images, squares, classes).
+def _logits_of_crops(network: bytes, description: dict[str, object], images: Sequence[Path]) -> np.ndarray:
+    """Return the logarithms of a classifier's probabilities, float32 array (images, crops, classes).
 
-    An image of one square has it as many times as others have squares.
+    Where `resize` cuts nothing off an image, it has one crop; that is repeated to fill the array.
     """
     with TemporaryDirectory() as folder:
         files = Path(folder, paths.CLASSIFIER.name), Path(folder, paths.LABELS.name)
@@ -148,5 +148,5 @@ def _logits_of_squares(network: bytes, description: dict[str, object], images: S
         write_json(files[1], description)
         classifier = Classifier(*files)
         shape = (description["crops"], len(description["labels"]))
-        results = [np.broadcast_to(found, shape) for found in in_order(classifier.of_squares, images)]
+        results = [np.broadcast_to(crops, shape) for crops in in_order(classifier.crop_probabilities, images)]
     return np.log(np.maximum(np.stack(results), np.finfo(np.float32).tiny))

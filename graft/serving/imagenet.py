@@ -1,4 +1,4 @@
-"""A pretrained network as it comes, naming any photograph: ImageNet's 1,000 classes, by Keras."""
+"""A pretrained network with its published classification layers: ImageNet's 1,000 classes for any photograph."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from graft.images import loader
 
 
 class ImagenetClassifier:
-    """A backbone with the classification layers it was published with.
+    """A backbone with its published classification layers, run by Keras.
 
     Parameters
     ----------
-    backbone : one of `backbones.NAMES`.
+    backbone : one of `backbone_table.NAMES`.
     weights : `imagenet`, or the path of a Keras file with the weights of the whole network.
-    resize : how a photograph becomes a square, as in params.yaml.
+    resize : how an image is made square, as in params.yaml.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class ImagenetClassifier:
     Raises
     ------
     GraftError
-        If there is no such network, it has no ImageNet weights, or they cannot be had.
+        If there is no such backbone, or its ImageNet weights do not exist or cannot be downloaded.
     """
 
     def __init__(self, backbone: str, weights: str, resize: str):
@@ -43,7 +43,7 @@ class ImagenetClassifier:
         Raises
         ------
         UnreadableImageError
-            If the file is no readable image.
+            If the file is not a readable image.
         """
         image = loader.load(path, self._record.image_size, self._resize)
         scaled = build.preprocess(self._record.name, image[np.newaxis])
