@@ -1,1 +1,1 @@
-"""Figures, drawn from numbers that are already there."""
+"""Figures and tables, made from numbers that other rooms computed."""
