@@ -12,6 +12,8 @@ import pytest
 import yaml
 from clones import STAGES, Clone, ran
 
+from graft.core.files import read_rows, write_rows
+
 
 def packed(folder, archive):
     with tarfile.open(archive, "w:gz") as tar:
@@ -121,15 +123,15 @@ def test_new_images_are_classified_by_file_and_by_folder(finished, write_image_f
 def test_the_gate_passes_and_fails_by_its_thresholds_and_by_a_drop(clone):
     gate = ("python", "-m", "graft", "gate")
     assert "FAIL" not in clone.run(*gate, "--against", "main")
-    path = clone.path / "metrics/accuracy.json"
-    figures = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(figures | {"accuracy": figures["accuracy"] - 0.2}), encoding="utf-8")
+    path = clone.path / "metrics/predictions.csv"
+    rows = read_rows(path)
+    write_rows(path, list(rows[0]), [row | {"predicted": "none of them"} for row in rows])
     clone.set(gate__max_drop=0.1)
     clone.run(*gate)
     result = clone.attempt(*gate, "--against", "main")
     assert result.returncode == 1
     assert "FAIL  accuracy" in result.stdout
-    clone.set(gate__min_accuracy=0.9)
+    clone.set(gate__max_expected_calibration_error=0.0)
     assert clone.attempt(*gate).returncode == 1
 
 

@@ -1,127 +1,139 @@
 """graft gate: check the metrics against the thresholds under `gate` in params.yaml.
 
-Exits 0 if all hold and 1 if any fails. A figure that is missing or no number fails: a comparison that cannot be made is
-no pass.
+The exit status is 0 if all checks pass and 1 if one fails. A figure that is missing or not a number fails.
 """
 
 import json
 import math
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from graft.commands import revisions
+from graft.commands.paired import Comparison, paired_predictions, predictions_table
 from graft.core.errors import GraftError
-from graft.core.paths import ACCURACY
+from graft.core.paths import ACCURACY, PREDICTIONS
 from graft.settings import params
 
 EXAMPLE = "graft gate --against main"
-METRICS = ACCURACY
-DROPS = ("accuracy", "balanced_accuracy")
 
 
-def figure(metrics: dict, name: str, source: str) -> float:
-    """Return a figure of a metrics file.
-
-    Raises
-    ------
-    GraftError
-        If it is missing, or no finite number.
-    """
-    value = metrics.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise GraftError(f"{source}: {name} is {'missing' if value is None else repr(value)}, a number is needed")
-    return float(value)
+def _content(path: Path) -> bytes:
+    """Return the bytes of a metrics file, which git keeps."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise GraftError(
+            f"{path}: no such file; `dvc repro` writes it, `git checkout {path}` brings back that of the last commit"
+        ) from error
 
 
-def parsed(text: bytes, source: str) -> dict:
-    """Return the content of a metrics file.
+def read_metrics() -> dict[str, object]:
+    """Return the content of metrics/accuracy.json.
 
     Raises
     ------
     GraftError
-        If it is no JSON object.
+        If the file is missing, or not a JSON object.
     """
     try:
-        metrics = json.loads(text)
+        metrics = json.loads(_content(ACCURACY))
     except ValueError as error:
-        raise GraftError(f"{source}: not a JSON file ({error})") from error
+        raise GraftError(f"{ACCURACY}: not a JSON file ({error})") from error
     if not isinstance(metrics, dict):
-        raise GraftError(f"{source}: not a JSON object")
+        raise GraftError(f"{ACCURACY}: not a JSON object")
     return metrics
 
 
-def metrics_here() -> dict:
-    """Return the workspace's metrics."""
-    try:
-        return parsed(METRICS.read_bytes(), str(METRICS))
-    except FileNotFoundError as error:
-        raise GraftError(f"{METRICS}: no such file; `dvc repro` writes it") from error
-
-
-def metrics_at(revision: str) -> dict:
-    """Return the metrics of a commit, branch, tag or experiment.
+def figure(metrics: dict[str, object], name: str) -> float:
+    """Return a figure of metrics/accuracy.json.
 
     Raises
     ------
     GraftError
-        If there is no such revision, or it has no metrics.
+        If it is missing, or not a finite number.
     """
-    return parsed(revisions.file_at(revision, METRICS), f"{METRICS} at {revision}")
+    value = metrics.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise GraftError(f"{ACCURACY}: {name} is {'missing' if value is None else repr(value)}, a number is needed")
+    return float(value)
 
 
-def checks(settings: params.Gate) -> Iterator[tuple[str, Callable[[float], bool], str]]:
-    """Yield each threshold: the figure's name, whether a value passes, and the threshold in words."""
-    yield "accuracy", lambda value: value >= settings.min_accuracy, f"at least {settings.min_accuracy}"
-    yield (
-        "balanced_accuracy",
-        lambda value: value >= settings.min_balanced_accuracy,
-        f"at least {settings.min_balanced_accuracy}",
-    )
-    bound = settings.max_expected_calibration_error
-    yield "expected_calibration_error", lambda value: value <= bound, f"at most {bound}"
+def thresholds(settings: params.Gate) -> Iterator[tuple[str, Callable[[float], bool], str]]:
+    """Yield for each threshold the name of its figure, whether a value passes, and the threshold as text."""
+    least = {"accuracy": settings.min_accuracy, "balanced_accuracy": settings.min_balanced_accuracy}
+    for name, bound in least.items():
+        yield name, lambda value, bound=bound: value >= bound, f"at least {bound}"
+    most = settings.max_expected_calibration_error
+    yield "expected_calibration_error", lambda value: value <= most, f"at most {most}"
 
 
-def outcomes(metrics: dict, settings: params.Gate) -> Iterator[tuple[bool, str]]:
-    """Yield for each threshold whether it holds, and a line that says so."""
-    for name, passes, threshold in checks(settings):
+def outcomes(metrics: dict[str, object], settings: params.Gate) -> Iterator[tuple[bool, str]]:
+    """Yield for each threshold whether its figure passes, and a line that says so."""
+    for name, passes, threshold in thresholds(settings):
         try:
-            value = figure(metrics, name, str(METRICS))
+            value = figure(metrics, name)
         except GraftError as error:
             yield False, str(error)
         else:
             yield passes(value), f"{name} {value:.4f}, {threshold}"
 
 
-def drops(metrics: dict, earlier: dict, revision: str, settings: params.Gate) -> Iterator[tuple[bool, str]]:
-    """Yield for each figure that must not drop whether it does not, and a line that says so."""
-    for name in DROPS:
-        try:
-            now, before = figure(metrics, name, str(METRICS)), figure(earlier, name, f"{METRICS} at {revision}")
-        except GraftError as error:
-            yield False, str(error)
-        else:
-            line = f"{name} {now:.4f}, {before:.4f} at {revision}, may drop by {settings.max_drop}"
-            # Ten digits: 0.95 - 0.94 is not 0.01 to the last bit.
-            yield round(before - now, 10) <= settings.max_drop, line
+def compared_with(revision: str) -> Comparison:
+    """Return the comparison of metrics/predictions.csv with that of a commit, branch, tag or experiment.
+
+    Raises
+    ------
+    GraftError
+        If one of the files is missing or broken, or they have other images or classes.
+    """
+    source = f"{PREDICTIONS} at {revision}"
+    here = predictions_table(_content(PREDICTIONS), str(PREDICTIONS))
+    return paired_predictions(here, predictions_table(revisions.file_at(revision, PREDICTIONS), source), source)
+
+
+def drops(comparison: Comparison, revision: str, settings: params.Gate) -> Iterator[tuple[bool, str]]:
+    """Yield for each figure that must not drop whether it passes, and a line that says so.
+
+    A drop fails if it is larger than `max_drop` and McNemar's test finds that the two classifiers differ. A test part
+    of a few hundred images makes drops of a hundredth between equally good classifiers.
+    """
+    significant = comparison.p_value <= settings.significance
+    for name in ("accuracy", "balanced_accuracy"):
+        now, before = getattr(comparison, name), getattr(comparison, f"other_{name}")
+        # Ten digits, because 0.95 - 0.94 is not exactly 0.01.
+        small = round(before - now, 10) <= settings.max_drop
+        line = f"{name} {now:.4f}, {before:.4f} at {revision}, may drop by {settings.max_drop}"
+        yield small or not significant, line if small or significant else f"{line}; the drop is not significant"
+
+
+def _all_pass(results: Iterable[tuple[bool, str]]) -> bool:
+    """Print each result; return whether all pass."""
+    failed = 0
+    for passes, line in results:
+        print(f"{'pass' if passes else 'FAIL'}  {line}")
+        failed += not passes
+    return not failed
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `graft gate`."""
-    parser.add_argument("--against", metavar="REV", help="also fail on a drop since this commit, branch or experiment")
+    parser.add_argument(
+        "--against", metavar="REV", help="also fail on a significant drop since this commit, branch, tag or experiment"
+    )
 
 
 def main(arguments: Namespace) -> int:
-    """Print whether each threshold holds; return the exit status, 1 if one does not."""
-    revision = arguments.against
+    """Print whether each check passes; return the exit status, 1 if one fails."""
     settings = params.load().gate
-    metrics = metrics_here()
-    results = list(outcomes(metrics, settings))
+    passes = _all_pass(outcomes(read_metrics(), settings))
+    revision = arguments.against
     if revision is not None:
-        earlier = metrics_at(revision)
-        results += drops(metrics, earlier, revision, settings)
-        counts = metrics.get("images"), earlier.get("images")
-        if counts[0] != counts[1]:
-            print(f"note  not the same test part: {counts[0]} images, {counts[1]} at {revision}")
-    for holds, line in results:
-        print(f"{'pass' if holds else 'FAIL'}  {line}")
-    return 0 if all(holds for holds, _ in results) else 1
+        found = compared_with(revision)
+        print(
+            f"note  of {found.images} images, {found.only_this_right} are right only here and "
+            f"{found.only_other_right} only at {revision}; McNemar p {found.p_value:.3g}, "
+            f"significant up to {settings.significance:g}"
+        )
+        passes &= _all_pass(drops(found, revision, settings))
+    return 0 if passes else 1

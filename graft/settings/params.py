@@ -224,12 +224,13 @@ class Export(Section):
 
 
 class Gate(Section):
-    """The figures below or above which `graft.commands.gate` fails."""
+    """The thresholds of `graft gate`."""
 
     min_accuracy: Fraction
     min_balanced_accuracy: Fraction
     max_expected_calibration_error: Fraction
     max_drop: Fraction
+    significance: Annotated[float, Field(gt=0, le=1)]
 
 
 class Parameters(Section):
