@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from io import TextIOWrapper
+from pathlib import Path
 
 
 class GraftError(Exception):
@@ -28,8 +29,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return "known: " + ", ".join(known)
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Run a script's `main` and exit with its status; a fault of the user's is one line on stderr, status 1."""
+def run(main: Callable[[], int | None], keeps_outputs: bool = False) -> None:
+    """Run a script's `main` and exit with its status; a fault of the user's is one line on stderr, status 1.
+
+    Parameters
+    ----------
+    main : returns the exit status; None stands for 0.
+    keeps_outputs : whether this is a stage whose outputs DVC does not delete before it runs (`persist` in dvc.yaml).
+    """
+    way_back = "" if keeps_outputs else _way_back()
     # A file name that the terminal has no characters for is no reason to fail.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -37,7 +45,7 @@ def run(main: Callable[[], int | None]) -> None:
         status = main()
         sys.stdout.flush()
     except GraftError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error}{way_back}")
     except BrokenPipeError:
         # The reader, `head` say, has seen enough. Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -45,7 +53,15 @@ def run(main: Callable[[], int | None]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.exit(f"error: {error.filename or 'writing'}: the disk is full; free some space and run again")
+        sys.exit(f"error: {error.filename or 'writing'}: the disk is full; free some space and run again{way_back}")
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(status)
+
+
+def _way_back() -> str:
+    """Return how the last results come back where DVC has deleted them, which it does before it runs a stage."""
+    # In a temporary experiment it deletes those of a clone, and DVC_ROOT is not the current folder.
+    if "DVC_STAGE" in os.environ and Path(os.environ["DVC_ROOT"]).resolve() == Path.cwd():
+        return "; `dvc checkout` and `git checkout metrics` bring the last results back"
+    return ""
