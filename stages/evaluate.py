@@ -15,10 +15,10 @@ from graft.serving.classifier import Classifier
 
 
 def draw(images: ImageTable, probabilities: np.ndarray, matrix: np.ndarray, classifier: Classifier) -> None:
-    """Draw metrics/plots: the confusion matrix, the mistakes, and some predictions."""
+    """Draw the figures in metrics/plots: the confusion matrix, misclassified images, and some predictions."""
     files, labels = images.files(), images.labels
-    # Which images are shown is decided by their bytes, not by what was predicted of them.
-    some = np.argsort(images.sha256, kind="stable")[: figures.SHOWN]
+    # The hash of an image decides whether it is shown, not its prediction.
+    some = np.argsort(images.sha256, kind="stable")[: figures.MAX_IMAGES]
     with class_names(classifier.names, classifier.labels) as names:
         figures.confusion(paths.PLOTS / "confusion.png", matrix, names)
         figures.misclassified(paths.PLOTS / "misclassified.png", files, labels, probabilities, names)

@@ -1,4 +1,4 @@
-"""Stage export: the classifier as one file, from an image's pixels to probabilities, and the names of its classes."""
+"""Stage export: write the best model as one file, from pixels to class probabilities, and its description."""
 
 from graft.core import paths
 from graft.core.errors import run
@@ -18,8 +18,8 @@ def main() -> None:
     head, classes = read_head(paths.HEAD)
     table.require_classes(classes, paths.HEAD)
     with hidden():
-        tried = list(candidates(parameters, head, table))
-    best = min(tried, key=lambda candidate: candidate.figures["loss"])
+        models = list(candidates(parameters, head, table))
+    best = min(models, key=lambda candidate: candidate.figures["loss"])
     names = display_names(parameters.display_names, table.classes)
     with hidden():
         write_bytes(paths.CLASSIFIER, best.compiled())
@@ -33,7 +33,7 @@ def main() -> None:
             "exported_validation": best.figures,
         },
     )
-    losses = (f"{each} {each.figures['loss']:.4f}" for each in tried)
+    losses = (f"{each} {each.figures['loss']:.4f}" for each in models)
     print(f"exported: {best}; loss on the validation part: {', '.join(losses)}")
 
 

@@ -84,7 +84,7 @@ HINT = "; `dvc checkout` and `git checkout metrics` bring the last results back"
 
 @pytest.fixture
 def pipeline(tmp_path, run_python):
-    """Return a function that writes a pipeline of one stage and runs it well once, then with a bad input.
+    """Return a function that writes a pipeline of one stage, which succeeds once and then fails.
 
     It takes further arguments of `run` and returns a function that runs DVC, and the lines of the stage's error.
     """

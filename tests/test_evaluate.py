@@ -108,7 +108,7 @@ def test_the_same_model_gives_the_same_bytes(data):
 
 def test_the_hash_of_an_image_decides_whether_its_prediction_is_shown(data, monkeypatch):
     shown = []
-    monkeypatch.setattr(evaluate.figures, "SHOWN", 4)
+    monkeypatch.setattr(evaluate.figures, "MAX_IMAGES", 4)
     monkeypatch.setattr(evaluate.figures, "predictions", lambda path, paths, *_: shown.append([p.name for p in paths]))
     evaluate.main()
     swap_labels(data)

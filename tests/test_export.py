@@ -76,7 +76,7 @@ def test_the_model_is_chosen_by_the_validation_part_where_it_is_free(setting, ep
 
 
 def exported_with(clone, **settings):
-    """Export with other settings; return metrics/export.json and the figures of the file on the validation images."""
+    """Export with other settings; return metrics/export.json and the metrics of the file on the validation part."""
     clone.set(**settings)
     clone.run(sys.executable, "-m", "stages.export")
     rows = [row for row in read_rows(clone.path / "data/split.csv") if row["split"] == "validation"]
@@ -88,7 +88,7 @@ def exported_with(clone, **settings):
 
 
 def repeat_validation(clone, times):
-    """Make many validation images of few; return how many."""
+    """Repeat the validation images; return how many there are then."""
     path = clone.path / "data/split.csv"
     rows = read_rows(path)
     repeated = times * [row for row in rows if row["split"] == "validation"]

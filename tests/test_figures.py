@@ -1,4 +1,4 @@
-"""Figures: PNG files of saved numbers, the same bytes each time, whatever the classes are called."""
+"""Figures: PNG files, with the same bytes for the same numbers, and with any class names."""
 
 import warnings
 
@@ -21,10 +21,10 @@ def opened(path):
 
 @pytest.fixture
 def misclassified(tmp_path, image_folder):
-    """Return a function that draws the figure of images of which so many are wrong, and gives its path."""
+    """Return a function of the number of wrong predictions that draws the figure and returns its path."""
     paths = sorted(image_folder.rglob("*.*"))
 
-    def drawn(wrong, names=NAMES):
+    def draw(wrong, names=NAMES):
         labels = np.arange(len(paths)) % 3
         predicted = np.where(np.arange(len(paths)) < wrong, (labels + 1) % 3, labels)
         probabilities = np.full((len(paths), 3), 0.1)
@@ -32,10 +32,10 @@ def misclassified(tmp_path, image_folder):
         figures.misclassified(tmp_path / "plots/wrong.png", paths, labels, probabilities, names)
         return tmp_path / "plots/wrong.png"
 
-    return drawn
+    return draw
 
 
-def test_a_confusion_matrix_is_a_picture(tmp_path):
+def test_a_confusion_matrix_is_drawn(tmp_path):
     figures.confusion(tmp_path / "plots/confusion.png", MATRIX, NAMES)
     assert opened(tmp_path / "plots/confusion.png").std() > 0
 
@@ -48,13 +48,13 @@ def test_the_same_numbers_give_the_same_bytes(tmp_path, misclassified):
     assert pictures[0] == pictures[1]
 
 
-def test_other_numbers_give_another_picture(tmp_path):
+def test_other_numbers_give_another_figure(tmp_path):
     figures.confusion(tmp_path / "1.png", MATRIX, NAMES)
     figures.confusion(tmp_path / "2.png", MATRIX.T, NAMES)
     assert (opened(tmp_path / "1.png") != opened(tmp_path / "2.png")).any()
 
 
-@pytest.mark.parametrize("classes", [2, figures.LABELLED_CLASSES, 100])
+@pytest.mark.parametrize("classes", [2, figures.MAX_LABELLED_CLASSES, 100])
 def test_any_number_of_classes_can_be_drawn(tmp_path, classes):
     figures.confusion(tmp_path / "a.png", np.eye(classes, dtype=int), [f"class {n}" for n in range(classes)])
     height, width, _ = opened(tmp_path / "a.png").shape
@@ -72,7 +72,7 @@ def test_any_number_of_mistakes_can_be_drawn(misclassified, wrong):
     assert opened(misclassified(wrong)).std() > 0
 
 
-@pytest.mark.parametrize("count", [1, 3, figures.SHOWN])
+@pytest.mark.parametrize("count", [1, 3, figures.MAX_IMAGES])
 def test_any_number_of_predictions_can_be_drawn(tmp_path, image_folder, count):
     paths = sorted(image_folder.rglob("*.*"))[:count]
     figures.predictions(tmp_path / "a.png", paths, np.zeros(count, int), np.tile([0.9, 0.1], (count, 1)), ["a", "b"])
@@ -90,18 +90,18 @@ def test_a_wrong_prediction_is_red_and_a_right_one_is_not(tmp_path, draw_picture
     assert red["right"] < 10
 
 
-def test_no_more_mistakes_are_shown_than_fit(misclassified):
-    assert opened(misclassified(figures.SHOWN)).shape == opened(misclassified(figures.SHOWN + 5)).shape
+def test_no_more_mistakes_are_drawn_than_fit(misclassified):
+    assert opened(misclassified(figures.MAX_IMAGES)).shape == opened(misclassified(figures.MAX_IMAGES + 5)).shape
 
 
-def test_the_mistakes_that_are_surest_are_shown_first(tmp_path, image_folder):
+def test_the_most_confident_mistakes_are_drawn_first(tmp_path, image_folder):
     paths = sorted(image_folder.rglob("*.*"))[:20]
     labels, probabilities = np.zeros(20, int), np.tile([0.4, 0.6], (20, 1))
     sure = probabilities.copy()
     sure[-1] = [0.01, 0.99]
     figures.misclassified(tmp_path / "1.png", paths, labels, probabilities, ["a", "b"])
     figures.misclassified(tmp_path / "2.png", paths, labels, sure, ["a", "b"])
-    # The last of 20 comes among the 12 that are shown.
+    # The last of the 20 becomes one of the 12 that are drawn.
     assert (opened(tmp_path / "1.png") != opened(tmp_path / "2.png")).any()
 
 
@@ -112,7 +112,7 @@ def test_class_names_are_never_read_as_formulas(tmp_path, misclassified, name):
     misclassified(3, [name, "b", "c"])
 
 
-def test_a_missing_image_is_one_line_and_leaves_the_earlier_picture(tmp_path, misclassified):
+def test_a_missing_image_is_one_line_and_leaves_the_earlier_figure(tmp_path, misclassified):
     path = misclassified(1)
     before = path.read_bytes()
     with pytest.raises(GraftError, match=r"none\.jpg: cannot be read"):

@@ -92,7 +92,7 @@ def test_the_thresholds_are_those_of_the_parameters(project, run_gate):
 
 
 def predictions(wrong=(), images=400, classes="ab", extra=""):
-    """Return a predictions.csv: classes take turns, all images are right but those with these numbers."""
+    """Return a predictions.csv of so many images, in which the predictions of the images `wrong` are wrong."""
     lines = ["path,actual,predicted" + (",p_a,p_b" if extra else "")]
     for number in range(images):
         actual = classes[number % len(classes)]
@@ -103,7 +103,7 @@ def predictions(wrong=(), images=400, classes="ab", extra=""):
 
 @pytest.fixture
 def compare(project, run_gate):
-    """Return a function that runs the gate against the tag `earlier`: now these images are wrong, earlier those were.
+    """Return a function of the images that are wrong here and in an earlier revision, which runs the gate against it.
 
     It returns the status, and the lines of the comparison.
     """
@@ -186,7 +186,7 @@ def test_a_significance_that_no_p_value_can_reach_is_refused(project, run_gate, 
 
 
 def test_balanced_accuracy_drops_where_a_rare_class_gets_worse(run_gate, project):
-    # 10 of 390 images of a become right, and 8 of 10 of b wrong: accuracy gains, mean recall loses.
+    # 30 images of the common class a become right, 8 of the 10 of class b become wrong.
     def table(wrong_a, wrong_b):
         rows = [f"a/{n}.png,a,{'b' if n < wrong_a else 'a'}" for n in range(390)]
         rows += [f"b/{n}.png,b,{'a' if n < wrong_b else 'b'}" for n in range(10)]

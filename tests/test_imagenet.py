@@ -1,4 +1,4 @@
-"""`graft predict --imagenet`: a pretrained network with its published classes; that of Lite is installed."""
+"""`graft predict --imagenet`: pretrained networks with their published classes. Only Lite's weights are installed."""
 
 import json
 import sys
@@ -49,7 +49,7 @@ def test_the_five_most_probable_of_the_thousand_classes_are_named(run_predict, p
     assert [one["probability"] for one in classes] == pytest.approx(shares[order], abs=2e-6)
 
 
-def test_a_line_has_the_first_of_each_classs_synonyms(run_predict, photo):
+def test_a_line_has_the_first_synonym_of_each_class(run_predict, photo):
     (found,) = run_predict("--json", photo)
     (line,) = run_predict(photo)
     first = json.loads(found)["classes"][0]
@@ -97,7 +97,7 @@ def test_weights_without_top_are_refused_in_one_line(run_predict, photo, tmp_pat
         run_predict("--backbone", "MobileNetV2_035", "--weights", tmp_path / "no_top.weights.h5", photo)
 
 
-def test_weights_that_cannot_be_fetched_are_one_line(run_predict, photo, monkeypatch):
+def test_weights_that_cannot_be_downloaded_are_one_line(run_predict, photo, monkeypatch):
     def fail(name, origin, **_):
         raise Exception(f"URL fetch failure on {origin}: None -- no route")
 
@@ -113,7 +113,7 @@ def test_an_unknown_backbone_is_refused_with_the_nearest(run_predict, photo):
 
 
 class Recorder:
-    """Stands for a network, and keeps what was asked for."""
+    """Replaces the network and records its arguments."""
 
     asked: list[tuple[str, str, str]] = []
     labels = names = ["a", "b"]
@@ -132,14 +132,14 @@ def asked(monkeypatch):
     return Recorder.asked
 
 
-def test_backbone_and_resizing_are_those_of_params_yaml_unless_given(run_predict, project, photo, asked):
+def test_backbone_and_resize_are_those_of_params_yaml_by_default(run_predict, project, photo, asked):
     project.set(backbone="VGG16", resize="pad")
     run_predict(photo)
     run_predict("--backbone", "InceptionV3", photo)
     assert asked == [("VGG16", "imagenet", "pad"), ("InceptionV3", "imagenet", "pad")]
 
 
-def test_without_params_yaml_the_default_names_the_photo(run_predict, photo, asked):
+def test_without_params_yaml_the_backbone_is_lite0(run_predict, photo, asked):
     Path("params.yaml").unlink()
     run_predict(photo)
     assert asked == [("EfficientNetLite0", "imagenet", "crop")]

@@ -27,7 +27,7 @@ def data(project, image_folder):
 
 @pytest.fixture
 def features(data):
-    """Features that are the mean colour of each image, blurred a little."""
+    """Features of each image: its colour, with noise."""
     random = np.random.default_rng(0)
     colours = np.eye(3)[[LABELS.index(row["label"]) for row in data]]
     Path("data/features").mkdir()

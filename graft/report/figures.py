@@ -1,4 +1,4 @@
-"""Pictures from saved numbers; nothing is computed here."""
+"""Figures as PNG files, drawn from numbers that are already computed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,25 +10,25 @@ from matplotlib.figure import Figure
 from graft.core.files import replacing
 from graft.images import loader
 
-SHOWN = 12
+MAX_IMAGES = 12
 COLUMNS = 4
 THUMBNAIL_PIXELS = 200
-INCHES_A_CELL = 0.6
-# Beyond this many classes, numbers in the cells cannot be read.
-LABELLED_CLASSES = 30
-INCHES_A_VARIANT = 0.4
-# Of a matplotlib cycle: the first two colours differ for the colour-blind too.
-LOOKS = {"validation": {"marker": "o", "color": "C0"}, "test": {"marker": "D", "color": "C1", "mfc": "white"}}
+INCHES_PER_CELL = 0.6
+# With more classes, names and numbers would be too small to read.
+MAX_LABELLED_CLASSES = 30
+INCHES_PER_VARIANT = 0.4
+# The first two colours of matplotlib differ for colour-blind readers too.
+STYLES = {"validation": {"marker": "o", "color": "C0"}, "test": {"marker": "D", "color": "C1", "mfc": "white"}}
 
 
 def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as temporary:
-        # Without the metadata the bytes do not change with matplotlib's version number.
+        # Without this entry, the bytes would change with the version number of matplotlib.
         figure.savefig(temporary, format="png", dpi=100, metadata={"Software": None})
 
 
 def confusion(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
-    """Draw a confusion matrix: counts as numbers, each row's shares (recall on the diagonal) as shades.
+    """Draw a confusion matrix: counts as numbers, shares of each row as shades; the diagonal is the recall.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ def confusion(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
     matrix : int array (classes, classes), rows actual, columns predicted.
     names : of the classes.
     """
-    side = 2 + INCHES_A_CELL * min(len(names), LABELLED_CLASSES)
+    side = 2 + INCHES_PER_CELL * min(len(names), MAX_LABELLED_CLASSES)
     figure = Figure((side + 1, side), layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(picture, label="share of the row")
     axes.set(xlabel="predicted", ylabel="actual")
-    if len(names) <= LABELLED_CLASSES:
+    if len(names) <= MAX_LABELLED_CLASSES:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
         axes.set_yticks(range(len(names)), names, parse_math=False)
         for (row, column), count in np.ndenumerate(matrix):
@@ -55,7 +55,7 @@ def confusion(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
 def misclassified(
     path: Path, paths: Sequence[Path], labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Draw the wrongly classified images, the surest first, each with its class, its prediction and the probability.
+    """Draw the misclassified images whose prediction has the highest probability, each with class and prediction.
 
     Parameters
     ----------
@@ -66,16 +66,16 @@ def misclassified(
     names : of the classes.
     """
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
-    shown = wrong[np.argsort(-probabilities.max(axis=1)[wrong], kind="stable")][:SHOWN]
+    drawn = wrong[np.argsort(-probabilities.max(axis=1)[wrong], kind="stable")][:MAX_IMAGES]
     title = f"{len(wrong)} of {len(labels)} test images are misclassified"
-    captions = _captions(labels[shown], probabilities[shown], names)
-    _draw_images(path, title, [paths[index] for index in shown], captions, ["black"] * len(shown))
+    captions = _captions(labels[drawn], probabilities[drawn], names)
+    _draw_images(path, title, [paths[index] for index in drawn], captions, ["black"] * len(drawn))
 
 
 def predictions(
     path: Path, paths: Sequence[Path], labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
 ) -> None:
-    """Draw images, each with its class, its prediction and the probability; what is wrong is red.
+    """Draw images, each with its class, its prediction and the probability; text of wrong predictions is red.
 
     The parameters are those of `misclassified`.
     """
@@ -86,7 +86,7 @@ def predictions(
 
 
 def study(path: Path, table: pd.DataFrame, title: str) -> None:
-    """Draw the means and spreads of a study, the best variant on top.
+    """Draw the mean accuracies of a study's variants with their standard deviations, the best variant on top.
 
     Parameters
     ----------
@@ -94,12 +94,12 @@ def study(path: Path, table: pd.DataFrame, title: str) -> None:
     table : what `commands.study.ranked` returns.
     title : of the figure.
     """
-    figure = Figure((8, 1.5 + INCHES_A_VARIANT * len(table)), layout="constrained")
+    figure = Figure((8, 1.5 + INCHES_PER_VARIANT * len(table)), layout="constrained")
     axes = figure.subplots()
-    for offset, (part, look) in zip((-0.12, 0.12), LOOKS.items(), strict=True):
+    for offset, (part, style) in zip((-0.12, 0.12), STYLES.items(), strict=True):
         places = [row + offset for row in range(len(table))]
         spread = table[f"{part}_spread"].fillna(0)
-        axes.errorbar(table[f"{part}_mean"], places, xerr=spread, ls="none", capsize=3, label=part, **look)
+        axes.errorbar(table[f"{part}_mean"], places, xerr=spread, ls="none", capsize=3, label=part, **style)
     axes.set_yticks(range(len(table)), table["variant"], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel("accuracy: mean, and standard deviation over the runs")
