@@ -146,7 +146,10 @@ def test_a_missing_key_is_named(project, key, name):
         ({"dataset_sha256": "abc"}, "dataset_sha256 is 'abc': String should match pattern '^[0-9a-f]{64}$'"),
         ({"image_size": 4}, "image_size is 4: Input should be greater than or equal to 8, or Input should be 'auto'"),
         ({"augment__crop_jitter": 2}, "augment.crop_jitter is 2: Input should be less than or equal to 1"),
-        ({"fine_tune__interpolation": 0}, "fine_tune.interpolation is 0: Input should be greater than 0, or Input should be 'auto'"),
+        (
+            {"fine_tune__interpolation": 0},
+            "fine_tune.interpolation is 0: Input should be greater than 0, or Input should be 'auto'",
+        ),
         (
             {"head__label_smoothing": 0.1},
             "head: label_smoothing is 0.1, but kind is linear: set label_smoothing to 0.0, or kind to mlp or se",
@@ -203,7 +206,7 @@ def test_a_wrong_type_or_range_names_key_value_and_what_would_do(load, changes, 
         ),
         (
             {"head__kind": "mlp", "head__lda": 0},
-            "head: discriminant is 0, but kind is mlp: set discriminant to auto, or kind to linear",
+            "head: lda is 0, but kind is mlp: set lda to auto, or kind to linear",
         ),
         (
             {"head__kind": "mlp", "head__widths": [8], "head__dropout": [0.5]},

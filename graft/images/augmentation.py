@@ -123,7 +123,9 @@ def _done(settings: Mapping[str, object], draw: random.Random) -> Mapping[str, o
         if name != "crop_jitter"
     }
     # It came after `probability`: at rest it draws nothing, so that the views of before are those of now.
-    done["crop_jitter"] = settings["crop_jitter"] if settings["crop_jitter"] and draw.random() < probability else AT_REST["crop_jitter"]
+    done["crop_jitter"] = (
+        settings["crop_jitter"] if settings["crop_jitter"] and draw.random() < probability else AT_REST["crop_jitter"]
+    )
     return done
 
 

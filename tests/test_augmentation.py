@@ -44,7 +44,9 @@ def test_every_view_and_every_image_is_drawn_anew(view):
 
 
 def test_a_view_does_not_depend_on_the_order_of_the_settings():
-    draws = [augmentation.generator(IMAGE, 1, dict(items)).random() for items in (LIVELY.items(), reversed(LIVELY.items()))]
+    draws = [
+        augmentation.generator(IMAGE, 1, dict(items)).random() for items in (LIVELY.items(), reversed(LIVELY.items()))
+    ]
     assert draws[0] == draws[1]
 
 
@@ -193,7 +195,13 @@ def test_a_setting_at_rest_is_as_good_as_none(view):
 
 
 def test_a_setting_that_changes_something_draws_anew():
-    changed = {"crop_jitter": 1, "shear": 1, "crop": 0.9, "probability": 0.5, "randaugment": {"count": 1, "magnitude": 9}}
+    changed = {
+        "crop_jitter": 1,
+        "shear": 1,
+        "crop": 0.9,
+        "probability": 0.5,
+        "randaugment": {"count": 1, "magnitude": 9},
+    }
     settings = [LIVELY] + [LIVELY | {name: value} for name, value in changed.items()]
     assert len({augmentation.generator(IMAGE, 1, each).random() for each in settings}) == 6
 
