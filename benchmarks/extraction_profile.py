@@ -40,7 +40,7 @@ def steps(paths: list[Path], networks: list[Path]) -> dict[str, float]:
     for name, step in {
         "read": Path.read_bytes,
         "decode": lambda data: loader.decode(data, SIZE, "image"),
-        "resize": lambda image: np.asarray(loader.square(image, SIZE, RESIZE)),
+        "resize": lambda image: np.asarray(loader.resized(image, SIZE, RESIZE)),
         "trunk": lambda array: trunk(array)[0],
         "top": lambda array: top(array)[0],
     }.items():

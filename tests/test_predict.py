@@ -152,8 +152,8 @@ def test_backbone_and_weights_without_imagenet_are_a_mistake_in_one_line(run_pre
 
 def test_the_pixels_are_those_of_the_one_loader(run_predict, image_folder, monkeypatch):
     asked = []
-    load = loader.load_squares
-    monkeypatch.setattr(loader, "load_squares", lambda *arguments: asked.append(arguments) or load(*arguments))
+    load = loader.load_crops
+    monkeypatch.setattr(loader, "load_crops", lambda *arguments: asked.append(arguments) or load(*arguments))
     run_predict(image_folder / "red/000.jpg")
     assert asked == [(image_folder / "red/000.jpg", 16, "squash", 1)]
 

@@ -56,7 +56,7 @@ class Pixels:
         base = augmentation.extended(self._base(image)) if any(numbers) else None
         for number in numbers:
             if number == 0:
-                yield np.asarray(loader.square(image, self.size, self.resize))
+                yield np.asarray(loader.resized(image, self.size, self.resize))
             else:
                 draw = augmentation.generator(sha256, number, self.augment)
                 yield augmentation.view(base, self.size, draw, self.augment)
@@ -65,11 +65,11 @@ class Pixels:
         """Return the picture that views are drawn from."""
         if self.resize == "crop_or_pad":
             # What is not scaled cannot be sampled more finely either.
-            return loader.square(image, self.size, self.resize)
+            return loader.resized(image, self.size, self.resize)
         size = augmentation.base_size(self.size)
         if self.resize == "crop" and self.augment.get("crop_jitter"):
-            return loader.band(image, size)
-        return loader.square(image, size, self.resize)
+            return loader.with_shorter_side(image, size)
+        return loader.resized(image, size, self.resize)
 
 
 class Activations:

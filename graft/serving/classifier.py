@@ -57,7 +57,7 @@ class Classifier:
             If the file is not a readable image.
         """
         size, resize, crops = (self._description[key] for key in ("image_size", "resize", "crops"))
-        return np.stack([self._network(crop)[-1] for crop in loader.load_squares(path, size, resize, crops)])
+        return np.stack([self._network(crop)[-1] for crop in loader.load_crops(path, size, resize, crops)])
 
     def probabilities(self, path: Path) -> np.ndarray:
         """Return the probability of each class, float32 array (classes,) that sums to 1: the mean over the crops.
