@@ -4,7 +4,6 @@ Milliseconds an image of each step on one thread, then of the network, the pixel
 and of the whole with the store. It is the evidence for docs/design.md, and no claim of benchmarks/RESULTS.md.
 """
 
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from graft.activations.inference import Activations, Pixels, Request
 from graft.activations.litert import Network
 from graft.activations.store import Store
 from graft.core.files import sha256_of
-from graft.core.threads import in_order
+from graft.core.threads import in_order, usable_cpus
 from graft.images import loader
 
 RESIZE = "squash"
@@ -83,7 +82,7 @@ def main() -> None:
         networks = [workspace.folder / "data/backbone" / part for part in ("trunk.tflite", "top.tflite")]
         for title, table in (
             ("one thread", steps(paths, networks)),
-            (f"{os.cpu_count()} threads", together(paths, networks, folder / "profile")),
+            (f"{usable_cpus()} threads", together(paths, networks, folder / "profile")),
         ):
             print(f"{title}, ms an image: " + ", ".join(f"{step} {took:.2f}" for step, took in table.items()))
 

@@ -4,7 +4,6 @@ Decides how `graft.activations.litert` runs a network. Both ways decode in threa
 of all images; they take turns within one process. The network is `freeze`'s trunk and top.
 """
 
-import os
 import sys
 import tempfile
 import time
@@ -14,14 +13,14 @@ from pathlib import Path
 from benchmarks import photographs, results, sides
 from benchmarks.projects import SIZE, Workspace, settings
 from benchmarks.results import Row
+from graft.core.threads import in_order, usable_cpus
 
-COUNT = os.cpu_count() or 1
+COUNT = usable_cpus()
 
 
 def one_a_core(networks: list[Path], paths: list[Path]) -> None:
     """As Graft does: each thread decodes an image and runs an interpreter of its own on it."""
     from graft.activations.litert import Network
-    from graft.core.threads import in_order
     from graft.images import loader
 
     network = Network(*networks)
@@ -33,7 +32,6 @@ def one_with_threads(networks: list[Path], paths: list[Path]) -> None:
     """Threads decode ahead, and one interpreter runs each convolution on all cores."""
     from ai_edge_litert.interpreter import Interpreter
 
-    from graft.core.threads import in_order
     from graft.images import loader
 
     chain = [Interpreter(model_path=str(path), num_threads=COUNT) for path in networks]

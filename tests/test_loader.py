@@ -115,7 +115,7 @@ def test_thirty_two_bits_without_a_declared_range_are_refused(encode):
     # Whether 255, 65535 or 2**31 is white, nobody knows.
     data = grey_tiff(encode, np.array([[0, 255]], np.int32))
     with pytest.raises(
-        loader.UnreadableImageError, match=r"\(the range of its 32-bit grey levels is unknown; save it with"
+        loader.UnreadableImageError, match=r"\(the range of its 32-bit grey levels is unknown; save it as"
     ):
         loader.decode(data, 16, "x")
 

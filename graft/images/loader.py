@@ -116,7 +116,7 @@ def _grey_range(image: Image.Image) -> tuple[float, float]:
     (white,) = tags.get(Tag.SMaxSampleValue, tags.get(Tag.MaxSampleValue, (default,)))
     if white is None or white <= black:
         raise ValueError(
-            f"the range of its {bits}-bit grey levels is unknown; save it with 8 or 16 bits, or as floats from 0 to 1"
+            f"the range of its {bits}-bit grey levels is unknown; save it as 8 or 16 unsigned bits, or as floats"
         )
     return (white, black) if tags.get(Tag.PhotometricInterpretation) == WHITE_IS_ZERO else (black, white)
 
