@@ -4,6 +4,9 @@ import errno
 import hashlib
 import os
 import stat
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -57,6 +60,41 @@ def test_the_permissions_are_those_of_any_new_file(tmp_path):
     assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == 0o640
 
 
+def test_writing_in_a_thread_changes_no_permissions_of_files_that_others_make(tmp_path, monkeypatch):
+    set_umask = os.umask
+    mask, ended = set_umask(0o077), threading.Event()
+
+    def slow_umask(value):
+        earlier = set_umask(value)
+        time.sleep(0.001)
+        return earlier
+
+    def write():
+        while not ended.is_set():
+            write_text(tmp_path / "written", "")
+
+    # The umask is the process's: for as long as one thread changes it, other threads make files by it.
+    monkeypatch.setattr(os, "umask", slow_umask)
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for number in range(500):
+            (tmp_path / str(number)).touch()
+    finally:
+        ended.set()
+        writer.join()
+        set_umask(mask)
+    assert {stat.S_IMODE((tmp_path / str(number)).stat().st_mode) for number in range(500)} == {0o600}
+
+
+def test_two_writers_of_one_file_leave_one_of_the_two_whole(tmp_path):
+    contents = [str(number) * 5000 for number in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda content: write_text(tmp_path / "file.txt", content), contents * 20))
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+    assert (tmp_path / "file.txt").read_text() in contents
+
+
 def test_text_is_utf_8_with_its_line_ends_as_they_are(tmp_path):
     write_text(tmp_path / "file.txt", "雏菊\n")
     assert (tmp_path / "file.txt").read_bytes() == "雏菊\n".encode()
@@ -68,7 +106,7 @@ def test_json_has_its_keys_in_order_and_ends_with_a_newline(tmp_path):
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_json_takes_no_number_that_is_none(tmp_path, number):
+def test_json_takes_no_number_that_is_not_finite(tmp_path, number):
     with pytest.raises(ValueError, match="Out of range float"):
         write_json(tmp_path / "file.json", {"accuracy": number})
     assert not list(tmp_path.iterdir())

@@ -1,11 +1,11 @@
-"""Atomic writes, JSON and content hashes: what every output of the pipeline is written with."""
+"""Atomic writes, JSON, CSV and content hashes of files."""
 
 import csv
 import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +17,9 @@ CHUNK_BYTES = 1 << 20
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it there when the block ends without an error.
+    """Yield a temporary path beside `path`, and move that file to `path` when the block ends without an error.
 
-    The earlier file stays whole until the moment it is replaced; on an error nothing is left behind.
+    Until then an earlier file stays as it was. After an error the temporary file is removed.
 
     Raises
     ------
@@ -28,13 +28,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept: numpy and Keras choose the format by it.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.name)
-    os.close(handle)
-    temporary = Path(name)
+    # The suffix is kept: NumPy and Keras choose the format by it.
+    temporary = path.with_name(f".part-{secrets.token_hex(8)}{path.name}")
+    # Not by `tempfile`: its files have permissions of their own, and the umask cannot be read without setting it.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -42,13 +41,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    # The only way to read it is to set it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
