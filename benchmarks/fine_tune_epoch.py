@@ -29,10 +29,6 @@ AUGMENTATION = {
     "flip": "horizontal",
     "rotation": 15.0,
     "zoom": 0.15,
-    "shift": 0.0,
-    "brightness": 0.0,
-    "contrast": 0.0,
-    "saturation": 0.0,
 }
 
 
@@ -112,8 +108,10 @@ def graft_side(folder: Path, weights: str | None, epochs: int) -> None:
 def _activations(folder: Path, store):
     from graft.activations.inference import Activations, Pixels
     from graft.activations.litert import Network
+    from graft.images import augmentation
 
-    return Activations(Network(folder / "trunk.tflite"), ("map",), Pixels(SIZE, "squash", AUGMENTATION), store)
+    settings = augmentation.NEUTRAL | AUGMENTATION | {"probability": 1.0}
+    return Activations(Network(folder / "trunk.tflite"), ("map",), Pixels(SIZE, "squash", settings), store)
 
 
 def _requests(folder: Path) -> list:

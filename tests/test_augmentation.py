@@ -1,4 +1,6 @@
-"""Augmented views: what a view shows depends on the image, its number and the settings, and on nothing else."""
+"""Augmented views: what a view shows depends only on the image, its number and the settings."""
+
+import random
 
 import numpy as np
 import pytest
@@ -7,9 +9,11 @@ from PIL import Image
 from graft.images import augmentation
 
 SIZE = 32
-FIRST = ("flip", "rotation", "zoom", "shift", "brightness", "contrast", "saturation")
-STILL = augmentation.AT_REST | {"probability": 1}
-LIVELY = dict.fromkeys(FIRST, 0.2) | {"flip": "both", "rotation": 20, "shear": 10, "crop": 0.8}
+SHARES = ("rotation", "zoom", "shift", "brightness", "contrast", "saturation")
+STILL = augmentation.NEUTRAL | {"probability": 1}
+LIVELY = (
+    STILL | dict.fromkeys(SHARES, 0.2) | {"flip": "both", "rotation": 20, "shear": 10, "crop": 0.8, "crop_jitter": 1}
+)
 IMAGE = "ab" * 32
 
 
@@ -38,7 +42,7 @@ def test_a_view_is_the_same_each_time_and_in_any_order(view):
     np.testing.assert_array_equal(first, [again[1], again[2], again[0]])
 
 
-def test_every_view_and_every_image_is_drawn_anew(view):
+def test_every_view_of_every_image_is_another_one(view):
     views = [view(1, **LIVELY), view(2, **LIVELY), view(1, "cd" * 32, **LIVELY)]
     assert all((one != other).any() for one in views for other in views if one is not other)
 
@@ -90,7 +94,7 @@ def test_a_flip_is_an_exact_mirror_image_and_each_comes_equally_often(view, flip
     assert all(abs(count - share) < 0.4 * share for count in counts)
 
 
-@pytest.mark.parametrize("setting", FIRST[1:])
+@pytest.mark.parametrize("setting", SHARES)
 def test_every_setting_changes_the_view_and_more_of_it_changes_more(view, setting):
     unit = 100 if setting == "rotation" else 1
     still = view(1)
@@ -132,16 +136,16 @@ def test_the_extended_picture_has_the_picture_in_its_middle():
 
 @pytest.fixture
 def middle_of():
-    """Return a function of (slide, size of the picture, settings) that gives where views have the middle of the ramp.
+    """Return a function of (crop jitter, image size, settings): where 59 views of a grey ramp have their middle.
 
-    Along the longer side, as a share of it from the picture's own middle; the other side is grey all along.
+    The ramp goes along the longer side; the place is a share of that side, from the image's middle.
     """
 
-    def shown(slide, size, **settings):
+    def shown(jitter, size, **settings):
         along = np.linspace(0, 255, max(size)).astype(np.uint8)
         ramp = np.tile(along, (min(size), 1)) if size[0] > size[1] else np.tile(along[:, np.newaxis], min(size))
         extended, settings = augmentation.extended(Image.fromarray(np.stack([ramp] * 3, axis=-1))), STILL | settings
-        settings["crop_jitter"] = slide
+        settings["crop_jitter"] = jitter
         views = [
             augmentation.view(extended, SIZE, augmentation.generator(IMAGE, number, settings), settings)
             for number in range(1, 60)
@@ -154,28 +158,28 @@ def middle_of():
 
 
 @pytest.mark.parametrize("size", [(80, 40), (40, 80)])
-def test_a_view_slides_along_the_longer_side_to_both_ends_of_the_picture(middle_of, size):
+def test_crop_jitter_moves_a_view_along_the_longer_side_to_both_ends(middle_of, size):
     # Twice as long as wide: the middle of a square at the end is a quarter of the length from the middle.
-    for slide in (1, 0.5):
-        middles = middle_of(slide, size)
-        assert max(map(abs, middles)) <= slide / 4 + 0.01
-        assert min(middles) < -0.2 * slide
-        assert max(middles) > 0.2 * slide
+    for jitter in (1, 0.5):
+        middles = middle_of(jitter, size)
+        assert max(map(abs, middles)) <= jitter / 4 + 0.01
+        assert min(middles) < -0.2 * jitter
+        assert max(middles) > 0.2 * jitter
 
 
-def test_a_view_slides_along_the_picture_however_it_is_turned(middle_of):
+def test_crop_jitter_moves_a_turned_view_along_the_image_too(middle_of):
     middles = middle_of(1, (80, 40), rotation=180)
     assert max(map(abs, middles)) <= 0.26
     assert np.ptp(middles) > 0.4
 
 
 @pytest.mark.parametrize("size", [(80, 40), (40, 80)])
-def test_a_view_that_does_not_slide_stays_in_the_middle(middle_of, size):
+def test_a_view_without_crop_jitter_stays_in_the_middle(middle_of, size):
     assert middle_of(0, size) == pytest.approx([0] * 59, abs=0.01)
 
 
-def test_a_square_has_nowhere_to_slide(view):
-    np.testing.assert_array_equal(view(1, slide=1), view(1))
+def test_crop_jitter_leaves_a_square_image_as_it_is(view):
+    np.testing.assert_array_equal(view(1, crop_jitter=1), view(1))
 
 
 def test_a_view_never_changes_the_picture(picture):
@@ -185,25 +189,29 @@ def test_a_view_never_changes_the_picture(picture):
     np.testing.assert_array_equal(np.asarray(extended), before)
 
 
-def test_a_setting_at_rest_is_as_good_as_none(view):
-    first = {name: value for name, value in LIVELY.items() if name in FIRST}
-    assert augmentation.identity(STILL | first) == first
-    draws = [augmentation.generator(IMAGE, 1, settings).random() for settings in (first, STILL | first)]
-    assert draws[0] == draws[1]
+def test_randaugment_without_changes_does_nothing_whatever_its_magnitude(view):
     strong = {"randaugment": {"count": 0, "magnitude": 30}}
-    np.testing.assert_array_equal(view(1, **LIVELY), view(1, **LIVELY, **strong))
+    assert augmentation.identity(LIVELY | strong) == augmentation.identity(LIVELY)
+    np.testing.assert_array_equal(view(1, **LIVELY | strong), view(1, **LIVELY))
 
 
-def test_a_setting_that_changes_something_draws_anew():
-    changed = {
-        "crop_jitter": 1,
-        "shear": 1,
-        "crop": 0.9,
-        "probability": 0.5,
-        "randaugment": {"count": 1, "magnitude": 9},
-    }
-    settings = [LIVELY] + [LIVELY | {name: value} for name, value in changed.items()]
-    assert len({augmentation.generator(IMAGE, 1, each).random() for each in settings}) == 6
+@pytest.mark.parametrize("name", STILL)
+def test_views_depend_on_every_setting(name):
+    changed = {"flip": "horizontal", "randaugment": {"count": 1, "magnitude": 9}}.get(name, 0.5)
+    settings = (LIVELY, LIVELY | {name: changed})
+    assert len({augmentation.generator(IMAGE, 1, each).random() for each in settings}) == 2
+
+
+@pytest.mark.parametrize("name", [name for name in STILL if name not in ("brightness", "randaugment", "probability")])
+def test_a_setting_takes_as_many_random_numbers_whatever_its_value(name):
+    # Of one grey, only the brightness can be seen.
+    grey = augmentation.extended(Image.new("RGB", (augmentation.base_size(SIZE),) * 2, (100, 100, 100)))
+    shown = [
+        augmentation.view(grey, SIZE, random.Random(3), settings)
+        for settings in (STILL | {"brightness": 0.5}, STILL | {"brightness": 0.5, name: LIVELY[name]})
+    ]
+    assert shown[0].min() != 100
+    np.testing.assert_array_equal(*shown)
 
 
 @pytest.mark.parametrize(("little", "much"), [({"shear": 2}, {"shear": 30}), ({"crop": 0.95}, {"crop": 0.4})])
@@ -249,7 +257,7 @@ def view_of():
 
 
 @pytest.mark.parametrize("probability", [0.25, 0.75])
-def test_each_transformation_is_done_with_the_probability(view, probability):
+def test_each_setting_is_applied_with_the_probability(view, probability):
     still = view(1)
     for setting in (
         {"rotation": 20},
@@ -262,12 +270,12 @@ def test_each_transformation_is_done_with_the_probability(view, probability):
         assert done == pytest.approx(probability, abs=0.12), setting
 
 
-def test_with_probability_nothing_is_the_picture_itself(view):
-    lively = LIVELY | {"randaugment": {"count": 3, "magnitude": 30}}
-    np.testing.assert_array_equal(view(1, probability=0, **lively), view(1))
+def test_with_probability_0_a_view_is_the_picture_itself(view):
+    lively = LIVELY | {"probability": 0, "randaugment": {"count": 3, "magnitude": 30}}
+    np.testing.assert_array_equal(view(1, **lively), view(1))
 
 
-def test_transformations_are_left_out_one_by_one_and_not_together(view):
+def test_settings_are_left_out_one_by_one_and_not_together(view):
     flips = [view(number, probability=0.5, flip="horizontal", brightness=0.5) for number in range(1, 101)]
     still = view(1)
     mirrored = [np.corrcoef(pixels.ravel(), still.ravel())[0, 1] < 0.99 for pixels in flips]
@@ -296,31 +304,8 @@ def test_the_margin_is_as_wide_on_every_side_of_a_picture_that_is_no_square(size
     np.testing.assert_array_equal(np.asarray(augmentation.extended(Image.fromarray(pixels))), padded)
 
 
-def test_views_without_the_later_settings_are_those_of_the_first_version():
-    """What fixes a view: the generator's seed, and how many numbers are drawn from it before the colours."""
-    settings = STILL | dict.fromkeys(FIRST, 0.2) | {"flip": "both", "rotation": 20.0}
-    draw = augmentation.generator(IMAGE, 1, settings)
-    assert draw.random() == 0.38625330854195117
-    white = augmentation.extended(Image.new("RGB", (augmentation.base_size(SIZE),) * 2, (100, 100, 100)))
-    seen = augmentation.view(white, SIZE, augmentation.generator(IMAGE, 1, settings), settings)
-    draw = augmentation.generator(IMAGE, 1, settings)
-    numbers = [draw.random() for _ in range(7)]
-    # Of one grey, nothing but the brightness can be seen: the seventh number, after two flips and four of the warp.
-    assert (seen == int(100 * (1 + (2 * numbers[6] - 1) * 0.2))).all()
-
-
-def test_with_a_probability_too_a_slide_at_rest_leaves_the_views_of_before():
-    """Ten numbers say what is done, as many as there were settings before `slide`; then come those of the warp."""
-    settings = STILL | dict.fromkeys(FIRST, 0.2) | {"flip": "both", "rotation": 20.0, "probability": 1 - 1e-9}
-    grey = augmentation.extended(Image.new("RGB", (augmentation.base_size(SIZE),) * 2, (100, 100, 100)))
-    seen = augmentation.view(grey, SIZE, augmentation.generator(IMAGE, 1, settings), settings)
-    draw = augmentation.generator(IMAGE, 1, settings)
-    numbers = [draw.random() for _ in range(17)]
-    assert (seen == int(100 * (1 + (2 * numbers[16] - 1) * 0.2))).all()
-
-
-def test_a_slide_is_done_with_the_probability(middle_of):
+def test_crop_jitter_is_applied_with_the_probability(middle_of):
     middles = middle_of(1, (80, 40), probability=0.5)
     still = np.mean([abs(middle) < 0.01 for middle in middles])
-    # Of those that slide, a few hardly do.
+    # A few of those that move hardly do.
     assert still == pytest.approx(0.5, abs=0.2)

@@ -17,8 +17,8 @@ from graft.core.files import sha256_of, write_json, write_rows
 from graft.data.folders import COLUMNS
 from graft.images import augmentation, loader
 
-AUGMENT = {"flip": "horizontal", "rotation": 15, "zoom": 0.1, "shift": 0.1}
-AUGMENT |= {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1}
+AUGMENT = augmentation.NEUTRAL | {"flip": "horizontal", "rotation": 15, "zoom": 0.1, "shift": 0.1}
+AUGMENT |= {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "probability": 1}
 PIXELS = Pixels(16, "squash", AUGMENT)
 
 
@@ -165,11 +165,11 @@ def test_views_of_a_crop_slide_over_what_it_cuts_off(tmp_path, encode):
     # White, but for its left end.
     pixels = np.full((40, 80, 3), 255, np.uint8)
     pixels[:, :20] = 0
-    path, numbers = tmp_path / "a.png", range(1, 40)
+    path, numbers = tmp_path / "a.png", range(1, 100)
     path.write_bytes(encode(Image.fromarray(pixels), ".png"))
     darkest = {}
     for slide in (0, 1):
-        settings = augmentation.AT_REST | {"crop_jitter": slide}
+        settings = augmentation.NEUTRAL | {"crop_jitter": slide, "probability": 1}
         shown = [list(Pixels(16, resize, settings).views(path, "ab" * 32, numbers)) for resize in ("crop", "squash")]
         darkest[slide] = [np.min([view.mean() for view in views]) for views in shown]
     # At that end, half of a square is black; of the whole, a quarter.

@@ -1,4 +1,4 @@
-"""RandAugment: fourteen changes, drawn alike, as strong as the magnitude says."""
+"""RandAugment: fourteen changes, each as likely as another, as strong as the magnitude says."""
 
 import random
 from collections import Counter
@@ -25,21 +25,21 @@ def test_there_are_the_fourteen_changes_of_the_paper():
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
-def test_so_many_changes_are_drawn(count):
-    moves, changes = randaugment.drawn(random.Random(0), count, 9)
+def test_there_are_as_many_changes_as_asked_for(count):
+    moves, changes = randaugment.random_changes(random.Random(0), count, 9)
     assert len(moves) + len(changes) == count
 
 
-def test_the_same_generator_draws_the_same(picture):
-    drawn = [randaugment.drawn(random.Random(7), 6, 20) for _ in range(2)]
-    assert drawn[0][0] == drawn[1][0]
-    for one, other in zip(drawn[0][1], drawn[1][1], strict=True):
+def test_equal_generators_give_equal_changes(picture):
+    both = [randaugment.random_changes(random.Random(7), 6, 20) for _ in range(2)]
+    assert both[0][0] == both[1][0]
+    for one, other in zip(both[0][1], both[1][1], strict=True):
         np.testing.assert_array_equal(pixels(one(picture)), pixels(other(picture)))
 
 
 def test_moves_and_other_changes_come_as_often_as_there_are_of_them():
-    draw = random.Random(0)
-    counts = Counter(len(randaugment.drawn(draw, 1, 9)[0]) for _ in range(2000))
+    rng = random.Random(0)
+    counts = Counter(len(randaugment.random_changes(rng, 1, 9)[0]) for _ in range(2000))
     assert counts[1] / 2000 == pytest.approx(5 / 14, abs=0.04)
 
 
@@ -88,9 +88,9 @@ def test_a_grey_picture_becomes_the_grey_that_the_paper_gives(name, strength, gr
 
 
 def test_the_magnitude_runs_to_thirty():
-    draw = random.Random(3)
-    angles = [move for _ in range(500) for move in randaugment.drawn(draw, 1, FULL)[0] if move.a < 1]
+    rng = random.Random(3)
+    angles = [move for _ in range(500) for move in randaugment.random_changes(rng, 1, FULL)[0] if move.a < 1]
     assert np.degrees(np.arccos([move.a for move in angles])) == pytest.approx(30)
-    draw = random.Random(3)
-    thirds = [move for _ in range(500) for move in randaugment.drawn(draw, 1, FULL / 3)[0] if move.a < 1]
+    rng = random.Random(3)
+    thirds = [move for _ in range(500) for move in randaugment.random_changes(rng, 1, FULL / 3)[0] if move.a < 1]
     assert np.degrees(np.arccos([move.a for move in thirds])) == pytest.approx(10)

@@ -58,8 +58,8 @@ class Pixels:
             if number == 0:
                 yield np.asarray(loader.resized(image, self.size, self.resize))
             else:
-                draw = augmentation.generator(sha256, number, self.augment)
-                yield augmentation.view(base, self.size, draw, self.augment)
+                rng = augmentation.generator(sha256, number, self.augment)
+                yield augmentation.view(base, self.size, rng, self.augment)
 
     def _base(self, image: Image.Image) -> Image.Image:
         """Return the picture that views are drawn from."""

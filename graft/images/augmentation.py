@@ -1,4 +1,4 @@
-"""Deterministic augmented views: what a view shows depends on the image, its number and the settings alone."""
+"""Augmented views: what a view shows depends only on the image, the view's number and the settings."""
 
 import hashlib
 import json
@@ -12,163 +12,149 @@ from PIL import Image, ImageEnhance
 from graft.images import randaugment
 from graft.images.randaugment import Move
 
-# The view is drawn from a picture somewhat larger than itself, so that turning and zooming in lose no sharpness.
+# A view is taken from an image that is larger by this factor: turning it and zooming in lose no sharpness then.
 OVERSAMPLING = 1.25
-# Around the picture its mirror image goes on for this share of its size: what a shift or turn brings in.
+# The mirror image around an image, as a share of its shorter side: what a shift or a turn brings into the view.
 MARGIN = 0.5
+# By name in params.yaml: whether a view may be mirrored from left to right, and from top to bottom.
 FLIPS = {"none": (False, False), "horizontal": (True, False), "vertical": (False, True), "both": (True, True)}
-# What each setting is where it changes nothing. A setting that is left out is at rest.
-AT_REST = {
+# The value with which each setting changes nothing.
+NEUTRAL = {
     "flip": "none",
     "rotation": 0,
     "zoom": 0,
     "shift": 0,
     "crop_jitter": 0,
+    "shear": 0,
+    "crop": 1,
     "brightness": 0,
     "contrast": 0,
     "saturation": 0,
-    "shear": 0,
-    "crop": 1,
     "randaugment": {"count": 0, "magnitude": 0},
 }
-ALWAYS = 1
-# Settings that came later: at rest they are no part of a view's identity, and the views of before are those of now.
-LATER = {"crop_jitter": 0, "shear": 0, "crop": 1, "probability": ALWAYS, "randaugment": AT_REST["randaugment"]}
-VERSION = "1"
+ENHANCERS = {
+    "brightness": ImageEnhance.Brightness,
+    "contrast": ImageEnhance.Contrast,
+    "saturation": ImageEnhance.Color,
+}
+# What is computed from views is stored under this name. Raise it when the same settings give other views.
+VERSION = "2"
 
 
 def identity(settings: Mapping[str, object]) -> dict[str, object]:
-    """Return the part of the settings that views depend on."""
-    if not settings.get("randaugment", {}).get("count"):
-        settings = {**settings, "randaugment": LATER["randaugment"]}
-    return {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
+    """Return the settings that views depend on: all of them, but no magnitude where RandAugment makes no change."""
+    used = settings["randaugment"] if settings["randaugment"]["count"] else NEUTRAL["randaugment"]
+    return {**settings, "randaugment": used}
 
 
 def generator(sha256: str, number: int, settings: Mapping[str, object]) -> random.Random:
-    """Return the generator that one view of one image is drawn from.
+    """Return the random generator of one view of one image.
 
     Parameters
     ----------
     sha256 : of the image file's bytes.
     number : of the view, from 1.
-    settings : of the augmentation.
+    settings : as for `view`.
     """
     seed = json.dumps([sha256, number, identity(settings)], sort_keys=True)
     return random.Random(int.from_bytes(hashlib.sha256(seed.encode()).digest(), "big"))
 
 
 def base_size(size: int) -> int:
-    """Return the pixels on each side of the picture that views of `size` are drawn from."""
+    """Return the pixels on the shorter side of the image that views of `size` pixels are taken from."""
     return round(size * OVERSAMPLING)
 
 
 def extended(base: Image.Image) -> Image.Image:
-    """Return the picture with its mirror image around it, `MARGIN` of its shorter side on each side."""
+    """Return the image with its mirror image around it, `MARGIN` of its shorter side on each side."""
     (width, height), margin = base.size, round(min(base.size) * MARGIN)
     wide = Image.new(base.mode, (width + 2 * margin, height))
     mirrored = base.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    for left, picture in ((margin - width, mirrored), (margin, base), (margin + width, mirrored)):
-        wide.paste(picture, (left, 0))
+    for left, image in ((margin - width, mirrored), (margin, base), (margin + width, mirrored)):
+        wide.paste(image, (left, 0))
     whole = Image.new(base.mode, (wide.width, height + 2 * margin))
     mirrored = wide.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-    for upper, picture in ((margin - height, mirrored), (margin, wide), (margin + height, mirrored)):
-        whole.paste(picture, (0, upper))
+    for upper, image in ((margin - height, mirrored), (margin, wide), (margin + height, mirrored)):
+        whole.paste(image, (0, upper))
     return whole
 
 
-def view(picture: Image.Image, size: int, draw: random.Random, settings: Mapping[str, object]) -> np.ndarray:
-    """Return one augmented view: warped once, all that moves pixels in one affine map, then changed in colour.
+def view(image: Image.Image, size: int, rng: random.Random, settings: Mapping[str, object]) -> np.ndarray:
+    """Return one augmented view: all that moves pixels is one affine map; then the colours change.
+
+    Each setting takes its random numbers in a fixed order, also where it changes nothing.
 
     Parameters
     ----------
-    picture : what `extended` returned.
+    image : what `extended` returned.
     size : pixels on each side of the view.
-    draw : the view's own generator.
-    settings : flip (none, horizontal, vertical, both), rotation and shear (degrees), zoom, shift (shares of the size),
-        slide (share of what a picture that is no square has beside its middle one), crop (least share of the side that
-        is kept), brightness, contrast, saturation (changes of the factor 1), randaugment (count and magnitude of
-        `randaugment.drawn`), probability (that each of these is done at all).
+    rng : what `generator` returned.
+    settings : flip (a key of `FLIPS`), rotation and shear (degrees), zoom and shift (shares of the size), crop_jitter
+        (share of the way from the middle to the ends of the image's longer side), crop (the least share of the side
+        that is kept), brightness, contrast and saturation (largest change of the factor 1), randaugment (the arguments
+        of `randaugment.random_changes`), and the probability that each of these is applied.
 
     Returns
     -------
     uint8 array (size, size, 3), RGB.
     """
-    settings = _done({**AT_REST, **settings}, draw)
-    warp = _slid(_warp(picture.size, size, draw, settings), picture.size, draw, settings["crop_jitter"])
-    moves = _moves(draw, settings)
-    drawn_moves, drawn_changes = randaugment.drawn(draw, **settings["randaugment"])
-    affine = _affine(_moved(warp, moves + drawn_moves, size), size)
-    warped = picture.transform((size, size), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
-    for enhancer, name in (
-        (ImageEnhance.Brightness, "brightness"),
-        (ImageEnhance.Contrast, "contrast"),
-        (ImageEnhance.Color, "saturation"),
-    ):
-        factor = 1 + draw.uniform(-1, 1) * settings[name]
+    settings = _applied(settings, rng)
+    warp = _warp(image.size, size, rng, settings)
+    moves = [_shear(rng, settings["shear"]), _crop(rng, settings["crop"])]
+    factors = {name: 1 + rng.uniform(-1, 1) * settings[name] for name in ENHANCERS}
+    # The last one, because the number of its random numbers is a setting.
+    more_moves, changes = randaugment.random_changes(rng, **settings["randaugment"])
+    affine = _affine(_moved(warp, moves + more_moves, size), size)
+    shown = image.transform((size, size), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
+    for name, factor in factors.items():
         if factor != 1:
-            warped = enhancer(warped).enhance(factor)
-    for change in drawn_changes:
-        warped = change(warped)
-    return np.asarray(warped)
+            shown = ENHANCERS[name](shown).enhance(factor)
+    for change in changes:
+        shown = change(shown)
+    return np.asarray(shown)
 
 
-def _done(settings: Mapping[str, object], draw: random.Random) -> Mapping[str, object]:
-    """Return the settings of this one view: each at rest but with the probability that it is done."""
-    probability = settings.get("probability", ALWAYS)
-    if probability == ALWAYS:
-        return settings
-    done = {
-        name: settings[name] if draw.random() < probability else rest
-        for name, rest in AT_REST.items()
-        if name != "crop_jitter"
+def _applied(settings: Mapping[str, object], rng: random.Random) -> dict[str, object]:
+    """Return the settings of one view: each its own value with the probability, else the neutral one."""
+    return {
+        name: settings[name] if rng.random() < settings["probability"] else neutral for name, neutral in NEUTRAL.items()
     }
-    # It came after `probability`: at rest it draws nothing, so that the views of before are those of now.
-    done["crop_jitter"] = (
-        settings["crop_jitter"] if settings["crop_jitter"] and draw.random() < probability else AT_REST["crop_jitter"]
-    )
-    return done
 
 
-def _warp(picture_size: tuple[int, int], size: int, draw: random.Random, settings: Mapping[str, object]) -> Move:
-    """Return flip, turn, zoom and shift: from a pixel of the view, from its middle, to a pixel of the picture."""
-    width, height = picture_size
-    base = min(picture_size) / (1 + 2 * MARGIN)
-    may_mirror, may_turn_over = FLIPS[settings["flip"]]
-    mirror = -1 if draw.random() < 0.5 and may_mirror else 1
-    turn_over = -1 if draw.random() < 0.5 and may_turn_over else 1
-    angle = math.radians(draw.uniform(-1, 1) * settings["rotation"])
-    # The same share in and out: 1 + zoom, or 1 / (1 + zoom).
-    scale = base / size * (1 + settings["zoom"]) ** draw.uniform(-1, 1)
-    a, b = mirror * scale * math.cos(angle), -mirror * scale * math.sin(angle)
-    d, e = turn_over * scale * math.sin(angle), turn_over * scale * math.cos(angle)
-    middle_x = width / 2 + draw.uniform(-1, 1) * settings["shift"] * base
-    middle_y = height / 2 + draw.uniform(-1, 1) * settings["shift"] * base
+def _warp(image_size: tuple[int, int], size: int, rng: random.Random, settings: Mapping[str, object]) -> Move:
+    """Return flip, rotation, zoom, shift and crop jitter: from a pixel of the view to a pixel of the image.
+
+    The view's pixel is relative to the view's middle.
+    """
+    width, height = image_size
+    base = min(image_size) / (1 + 2 * MARGIN)
+    horizontal, vertical = FLIPS[settings["flip"]]
+    flip_x = -1 if rng.random() < 0.5 and horizontal else 1
+    flip_y = -1 if rng.random() < 0.5 and vertical else 1
+    angle = math.radians(rng.uniform(-1, 1) * settings["rotation"])
+    # The same change in and out: 1 + zoom, or 1 / (1 + zoom).
+    scale = base / size * (1 + settings["zoom"]) ** rng.uniform(-1, 1)
+    a, b = flip_x * scale * math.cos(angle), -flip_x * scale * math.sin(angle)
+    d, e = flip_y * scale * math.sin(angle), flip_y * scale * math.cos(angle)
+    shift_x, shift_y = (rng.uniform(-1, 1) * settings["shift"] * base for _ in range(2))
+    jitter = rng.uniform(-1, 1) * settings["crop_jitter"] / 2
+    middle_x = width / 2 + shift_x + jitter * max(width - height, 0)
+    middle_y = height / 2 + shift_y + jitter * max(height - width, 0)
     return Move(a, b, middle_x, d, e, middle_y)
 
 
-def _slid(warp: Move, picture_size: tuple[int, int], draw: random.Random, slide: float) -> Move:
-    """Return the warp with its middle anywhere along the longer side. At rest it draws nothing, as `_moves`."""
-    if not slide:
-        return warp
-    width, height = picture_size
-    reach = draw.uniform(-1, 1) * slide / 2
-    return warp._replace(c=warp.c + reach * max(width - height, 0), f=warp.f + reach * max(height - width, 0))
+def _shear(rng: random.Random, degrees: float) -> Move:
+    return Move(b=math.tan(math.radians(rng.uniform(-1, 1) * degrees)))
 
 
-def _moves(draw: random.Random, settings: Mapping[str, object]) -> list[Move]:
-    """Return shear and crop. At rest they draw nothing, so that they change no view that is without them."""
-    moves = []
-    if settings["shear"]:
-        moves.append(Move(b=math.tan(math.radians(draw.uniform(-1, 1) * settings["shear"]))))
-    if settings["crop"] < 1:
-        share = draw.uniform(settings["crop"], 1)
-        left, upper = (draw.uniform(-1, 1) * (1 - share) / 2 for _ in range(2))
-        moves.append(Move(a=share, c=left, e=share, f=upper))
-    return moves
+def _crop(rng: random.Random, least: float) -> Move:
+    share = rng.uniform(least, 1)
+    left, upper = (rng.uniform(-1, 1) * (1 - share) / 2 for _ in range(2))
+    return Move(a=share, c=left, e=share, f=upper)
 
 
 def _moved(warp: Move, moves: list[Move], size: int) -> Move:
-    """Return the warp of a view that is moved once more by each of the moves, in their order."""
+    """Return the warp of a view of `size` pixels after each of the moves, in their order."""
     for move in moves:
         a, b, c, d, e, f = warp
         warp = Move(

@@ -1,7 +1,7 @@
-"""RandAugment (Cubuk et al. 2020, arXiv 1909.13719): some of fourteen changes, drawn alike, all of one magnitude.
+"""RandAugment (Cubuk et al. 2020, arXiv 1909.13719): a few of fourteen changes at random, all of one magnitude.
 
-The changes and their strengths are those of AutoAugment (Cubuk et al. 2019, arXiv 1805.09501, table 6). Those that move
-pixels are given as moves, to become part of a view's one warp.
+The changes and their strengths are those of AutoAugment (Cubuk et al. 2019, arXiv 1805.09501, table 6). A change that
+moves pixels is a `Move`: it becomes part of the view's one affine map.
 """
 
 import math
@@ -13,15 +13,15 @@ from PIL import Image, ImageEnhance, ImageOps
 
 # The magnitude at which a change has its full strength.
 FULL = 30
-# Full strength: of a turn in degrees, of a shear as its tangent, of a shift as a share of the side (150 pixels of 331),
-# of colour, contrast, brightness and sharpness as the change of the factor 1, of posterising in bits taken away.
+# Full strength: of a turn in degrees; of a shear as its tangent; of a shift as a share of the side (150 pixels of 331);
+# of colour, contrast, brightness and sharpness as the change of the factor 1; of posterising as the bits removed.
 TURN, SHEAR, SHIFT, FACTOR, BITS = 30, 0.3, 150 / 331, 0.9, 4
 
 
 class Move(NamedTuple):
-    """Where a pixel (x, y) of the view comes from: (ax + by + c, dx + ey + f).
+    """An affine map: pixel (x, y) of the view shows what was at (ax + by + c, dx + ey + f).
 
-    All from the middle of the view; c and f as shares of its side.
+    Positions are relative to the middle of the view; c and f are shares of its side.
     """
 
     a: float = 1.0
@@ -68,19 +68,19 @@ CHANGES: dict[str, Callable[[Image.Image, float], Image.Image]] = {
 NAMES = (*MOVES, *CHANGES)
 
 
-def drawn(draw: random.Random, count: int, magnitude: float) -> tuple[list[Move], list[Change]]:
-    """Draw `count` of the fourteen changes, each to either side, and return the moves and the others among them.
+def random_changes(rng: random.Random, count: int, magnitude: float) -> tuple[list[Move], list[Change]]:
+    """Return `count` of the fourteen changes, chosen at random: those that move pixels, and the others.
 
     Parameters
     ----------
-    draw : the view's own generator.
-    count : changes drawn, from 0; one may come twice.
-    magnitude : of all of them, from 0 (none) to 30 (full strength).
+    rng : the random generator.
+    count : how many, from 0. A change may come twice.
+    magnitude : of each of them, to a random side: from 0 (none) to `FULL`.
     """
     moves, changes = [], []
     for _ in range(count):
-        name = draw.choice(NAMES)
-        strength = draw.choice((-1, 1)) * magnitude / FULL
+        name = rng.choice(NAMES)
+        strength = rng.choice((-1, 1)) * magnitude / FULL
         if name in MOVES:
             moves.append(MOVES[name](strength))
         else:
