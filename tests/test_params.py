@@ -1,10 +1,21 @@
-"""Parameters: every value typed and in range before anything runs; each fault one line that names file and key."""
+"""Parameters: every value has its type and range before anything runs; a fault is one line with file and key."""
+
+import re
 
 import pytest
 from pydantic import ValidationError
 
 from graft.core.errors import GraftError
+from graft.heads.train import TRAINERS
+from graft.images.augmentation import FLIPS
+from graft.images.loader import RESIZERS
 from graft.settings import params
+from graft.settings.faults import RENAMED
+from graft.settings.initializers import INITIALIZERS
+from graft.settings.optimizers import OPTIMIZERS
+from graft.settings.pooling import POOLINGS
+from graft.settings.schedules import SCHEDULES
+from graft.settings.schema import Section
 
 
 @pytest.fixture
@@ -135,37 +146,37 @@ def test_a_missing_key_is_named(project, key, name):
     ("changes", "message"),
     [
         ({"lr": "fast"}, "lr is 'fast': Input should be a valid number, unable to parse string as a number"),
-        ({"lr": 0}, "lr is 0: Input should be greater than 0"),
-        ({"lr": float("nan")}, "lr is nan: Input should be a finite number"),
+        ({"lr": 0}, "lr is 0: Input should be above 0 and up to 100"),
+        ({"lr": float("nan")}, "lr is nan: Input should be above 0 and up to 100"),
         ({"lr": [1, 2]}, "lr is [1, 2]: Input should be a valid number"),
-        ({"seed": -1}, "seed is -1: Input should be greater than or equal to 0"),
+        ({"seed": -1}, "seed is -1: Input should be from 0 to 2,147,483,647"),
         ({"seed": 1.5}, "seed is 1.5: Input should be a valid integer, got a number with a fractional part"),
         ({"strict": "maybe"}, "strict is 'maybe': Input should be a valid boolean, unable to interpret input"),
         ({"dataset": 5}, "dataset is 5: Input should be a valid string"),
         ({"dataset": ""}, "dataset is '': String should have at least 1 character"),
         ({"dataset_sha256": "abc"}, "dataset_sha256 is 'abc': String should match pattern '^[0-9a-f]{64}$'"),
-        ({"image_size": 4}, "image_size is 4: Input should be greater than or equal to 8, or Input should be 'auto'"),
-        ({"augment__crop_jitter": 2}, "augment.crop_jitter is 2: Input should be less than or equal to 1"),
+        ({"image_size": 4}, "image_size is 4: Input should be from 8 to 2,048, or Input should be 'auto'"),
+        ({"augment__crop_jitter": 2}, "augment.crop_jitter is 2: Input should be from 0 to 1"),
         (
             {"fine_tune__interpolation": 0},
-            "fine_tune.interpolation is 0: Input should be greater than 0, or Input should be 'auto'",
+            "fine_tune.interpolation is 0: Input should be above 0 and up to 1, or Input should be 'auto'",
         ),
         (
             {"head__label_smoothing": 0.1},
             "head: label_smoothing is 0.1, but kind is linear: set label_smoothing to 0.0, or kind to mlp or se",
         ),
         ({"resize": "stretch"}, "resize is 'stretch': Input should be 'squash', 'crop', 'pad' or 'crop_or_pad'"),
-        ({"split__folds": 1}, "split.folds is 1: Input should be greater than or equal to 2"),
+        ({"split__folds": 1}, "split.folds is 1: Input should be from 2 to 1,000"),
         ({"split__fold": 5}, "split: fold is 5, but with folds: 5 it is from 0 to 4"),
-        ({"split__validation": 1.0}, "split.validation is 1.0: Input should be less than 1"),
-        ({"augment__zoom": float("nan")}, "augment.zoom is nan: Input should be less than 1"),
-        ({"augment__rotation": 181}, "augment.rotation is 181: Input should be less than or equal to 180"),
-        ({"augment__shear": 46}, "augment.shear is 46: Input should be less than or equal to 45"),
-        ({"augment__crop": 0}, "augment.crop is 0: Input should be greater than 0"),
-        ({"augment__probability": 1.5}, "augment.probability is 1.5: Input should be less than or equal to 1"),
+        ({"split__validation": 1.0}, "split.validation is 1.0: Input should be above 0 and below 1"),
+        ({"augment__zoom": float("nan")}, "augment.zoom is nan: Input should be from 0 and below 1"),
+        ({"augment__rotation": 181}, "augment.rotation is 181: Input should be from 0 to 180"),
+        ({"augment__shear": 46}, "augment.shear is 46: Input should be from 0 to 45"),
+        ({"augment__crop": 0}, "augment.crop is 0: Input should be above 0 and up to 1"),
+        ({"augment__probability": 1.5}, "augment.probability is 1.5: Input should be from 0 to 1"),
         (
             {"augment__randaugment__magnitude": 31},
-            "augment.randaugment.magnitude is 31: Input should be less than or equal to 30",
+            "augment.randaugment.magnitude is 31: Input should be from 0 to 30",
         ),
         ({"augment__randaugment": 2}, "augment.randaugment is 2: its keys are needed, count, magnitude"),
         ({"display_names": "names.json"}, "display_names is 'names.json': Input should be a valid dictionary"),
@@ -174,15 +185,15 @@ def test_a_missing_key_is_named(project, key, name):
             {"fine_tune__precision": "half"},
             "fine_tune.precision is 'half': Input should be 'auto', 'float32' or 'bfloat16'",
         ),
-        ({"fine_tune__warmup": 1.0}, "fine_tune.warmup is 1.0: Input should be less than 1"),
-        ({"fine_tune__batch_size": 0}, "fine_tune.batch_size is 0: Input should be greater than or equal to 1"),
+        ({"fine_tune__warmup": 1.0}, "fine_tune.warmup is 1.0: Input should be from 0 and below 1"),
+        ({"fine_tune__batch_size": 0}, "fine_tune.batch_size is 0: Input should be from 1 to 65,536"),
         (
             {"fine_tune__patience": 3},
             "fine_tune: patience is 3, but monitor is null: "
             "set monitor to val_loss or val_accuracy, or patience to null",
         ),
         ({"fine_tune__from_layer": True}, "fine_tune.from_layer is True: Input should be a number, not true or false"),
-        ({"gate__min_accuracy": 95}, "gate.min_accuracy is 95: Input should be less than or equal to 1"),
+        ({"gate__min_accuracy": 95}, "gate.min_accuracy is 95: Input should be from 0 to 1"),
         ({"split": [1]}, "split is [1]: its keys are needed, seed, folds, fold, validation"),
         ({"split": None}, "split is None: its keys are needed, seed, folds, fold, validation"),
     ],
@@ -214,8 +225,8 @@ def test_a_wrong_type_or_range_names_key_value_and_what_would_do(load, changes, 
         ),
         (
             {"head__kind": "se"},
-            "pooling is avg, but head.kind: se works on the feature map: set pooling to none, and head.pooling to what "
-            "shall follow the block",
+            "pooling is avg, but head.kind: se works on the feature map: set pooling to none, and head.pooling to the "
+            "one that follows the block",
         ),
         (
             {"backbone": "simple_cnn"},
@@ -223,19 +234,74 @@ def test_a_wrong_type_or_range_names_key_value_and_what_would_do(load, changes, 
         ),
         (
             {"pooling": "none", "export__test_resolution": 1.5},
-            "export.test_resolution is 1.5, but pooling: none allows no other than 1: set 1 or auto",
+            "export.test_resolution is 1.5, but with pooling: none it must be 1: set 1 or auto",
         ),
         (
             {"resize": "crop_or_pad", "export__test_resolution": 1.5},
-            "export.test_resolution is 1.5, but resize: crop_or_pad allows no other than 1: set 1 or auto",
+            "export.test_resolution is 1.5, but with resize: crop_or_pad it must be 1: set 1 or auto",
         ),
-        ({"head__widths": [0]}, "head.widths is 0: Input should be greater than or equal to 1"),
-        ({"fine_tune__patience": 0}, "fine_tune.patience is 0: Input should be greater than or equal to 1"),
-        ({"fine_tune__ema": 1.0}, "fine_tune.ema is 1.0: Input should be less than 1"),
+        ({"head__widths": [0]}, "head.widths is 0: Input should be from 1 to 16,384"),
+        ({"fine_tune__patience": 0}, "fine_tune.patience is 0: Input should be from 1 to 10,000"),
+        ({"fine_tune__ema": 1.0}, "fine_tune.ema is 1.0: Input should be from 0 and below 1"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_with_what_would_do(load, changes, message):
     assert refusal(load, **changes) == message
+
+
+def keys(section=params.Parameters, prefix=""):
+    """Yield every key of params.yaml that is not a section, with the sections before it: split.seed."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+@pytest.mark.parametrize("key", keys())
+@pytest.mark.parametrize("number", [10**400, -(10**30)])
+def test_every_number_has_a_range(project, key, number):
+    with pytest.raises(GraftError, match=rf"^params\.yaml: {key} is -?\d\S*: Input should be [^\n]*$"):
+        params.load(changes={key: str(number)})
+
+
+@pytest.mark.parametrize(("key", "values"), [("head__widths", [4, 10**30]), ("head__dropout", [0.5, 10**30])])
+def test_every_number_of_a_list_has_a_range(load, key, values):
+    assert "Input should be from" in refusal(load, head__kind="mlp", **{key: values})
+
+
+@pytest.mark.parametrize("key", ["seed", "split__seed"])
+def test_a_seed_may_be_as_large_as_every_library_takes(load, key):
+    load(**{key: 2**31 - 1})
+    assert refusal(load, **{key: 2**32}) == (
+        f"{key.replace('__', '.')} is 4294967296: Input should be from 0 to 2,147,483,647"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "table"),
+    [
+        ("resize", RESIZERS),
+        ("pooling", POOLINGS),
+        ("head__pooling", POOLINGS),
+        ("head__kind", TRAINERS),
+        ("head__initializer", INITIALIZERS),
+        ("head__optimizer", OPTIMIZERS),
+        ("head__schedule", SCHEDULES),
+        ("fine_tune__optimizer", OPTIMIZERS),
+        ("fine_tune__schedule", SCHEDULES),
+        ("augment__flip", ["auto", *FLIPS]),
+    ],
+)
+def test_the_names_to_choose_from_are_those_of_the_table(load, key, table):
+    assert re.findall(r"'(\w\S*)'", refusal(load, **{key: "-"}).partition(":")[2]) == list(table)
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_key_that_was_renamed_is_refused_with_its_new_name(load, old, new):
+    section = old.partition(".")[0]
+    assert refusal(load, **{old.replace(".", "__"): 1}) == f"{old} was renamed to {section}.{new}"
+    assert f"{section}.{new}" in keys()
 
 
 @pytest.mark.parametrize(("given", "each"), [(0.5, [0.5, 0.5, 0.5]), ([0.75, 0, 0], [0.75, 0, 0])])
@@ -254,11 +320,14 @@ def test_a_long_wrong_value_is_cut_short(load):
 @pytest.mark.parametrize("text", ["", "just words", "- 1\n- 2"])
 def test_a_file_without_keys_is_one_line(project, text):
     (project.folder / "params.yaml").write_text(text)
-    with pytest.raises(GraftError, match=r"^params\.yaml: no keys and values in it; [^\n]*$"):
+    with pytest.raises(GraftError, match=r"^params\.yaml: it has no keys and values; [^\n]*$"):
         params.load()
 
 
-@pytest.mark.parametrize("content", [b"lr: [1", b"lr: 1\n\tseed: 0", b"lr: \xff", b"a: b: c"])
+@pytest.mark.parametrize(
+    "content",
+    [b"lr: [1", b"lr: 1\n\tseed: 0", b"lr: \xff", b"a: b: c", b"dataset: 2026-13-01", b"seed: " + b"9" * 5000],
+)
 def test_a_file_that_is_not_yaml_is_one_line(project, content):
     (project.folder / "params.yaml").write_bytes(content)
     with pytest.raises(GraftError, match=r"^params\.yaml: not YAML: [^\n]*$"):

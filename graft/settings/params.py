@@ -1,104 +1,53 @@
-"""The parameters, typed and checked: the one mirror of params.yaml and its only reader."""
+"""The only reader of params.yaml: every key with its type and its range."""
 
-import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-    model_validator,
-)
-from pydantic_core.core_schema import CoreSchema, literal_schema
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from graft.core.errors import GraftError, nearest
 from graft.core.paths import PARAMETERS
-from graft.images.loader import RESIZERS
+from graft.images.randaugment import FULL
 from graft.settings import backbone_table
-from graft.settings.initializers import INITIALIZERS
-from graft.settings.optimizers import OPTIMIZERS
-from graft.settings.pooling import POOLINGS
-from graft.settings.schedules import SCHEDULES
+from graft.settings.faults import first_fault
+from graft.settings.schema import (
+    Auto,
+    Epochs,
+    Flip,
+    Fraction,
+    Images,
+    Initializer,
+    Layer,
+    LearningRate,
+    Optimizer,
+    Pooling,
+    Range,
+    Resize,
+    Schedule,
+    Section,
+    Seed,
+    Share,
+    Views,
+)
 
-PATH = PARAMETERS
-
-
-class OneOf:
-    """Allows the names of a table and no other: a choice is added to its table alone."""
-
-    def __init__(self, table: Iterable[str]):
-        self._names = list(table)
-
-    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return literal_schema(self._names)
-
-
-Auto = Literal["auto"]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-PositiveCount = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Pooling = Annotated[str, OneOf(POOLINGS)]
-Optimizer = Annotated[str, OneOf(OPTIMIZERS)]
-Schedule = Annotated[str, OneOf(SCHEDULES)]
-Initializer = Annotated[str, OneOf(INITIALIZERS)]
-Resize = Annotated[str, OneOf(RESIZERS)]
-
-# Where a linear head has no such setting, this is what stands there.
-NOT_OF_LINEAR = (("widths", []), ("dropout", 0.0), ("l2", 0.0), ("label_smoothing", 0.0), ("ema", 0.0))
-# What other heads do not have.
-OF_LINEAR = ("C", "lda")
-# The new name, in the same section, of each key that had another one before version 0.2.
-RENAMED = {
-    "export.squares": "crops",
-    "export.scale": "test_resolution",
-    "fine_tune.share": "interpolation",
-    "fine_tune.average": "ema",
-    "head.average": "ema",
-    "head.discriminant": "lda",
-    "augment.slide": "crop_jitter",
-}
-# What pydantic calls a key that no section has; one that is no text (`1: 2`) can be none either.
-UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
-
-
-class Section(BaseModel):
-    """A part of params.yaml: unknown keys are refused, and nothing changes after the check.
-
-    Numbers written as text are read as numbers: DVC writes `1e-05` for `-S lr=1e-5`, a string to YAML 1.1.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _truth_is_no_number(cls, value: object, check: ValidatorFunctionWrapHandler) -> object:
-        # pydantic reads true as 1.
-        checked = check(value)
-        if isinstance(value, bool) and not isinstance(checked, bool):
-            raise ValueError("Input should be a number, not true or false")
-        return checked
+# Settings of the dense heads alone, with the value that they must have with a linear head.
+DENSE_ONLY = (("widths", []), ("dropout", 0.0), ("l2", 0.0), ("label_smoothing", 0.0), ("ema", 0.0))
+# Settings of the linear head alone; with the others they must be auto.
+LINEAR_ONLY = ("C", "lda")
 
 
 class Split(Section):
-    """How the images are dealt to training, validation and test."""
+    """How the images are split into training, validation and test parts."""
 
-    seed: Count
-    folds: Annotated[int, Field(ge=2)]
-    fold: Count
-    validation: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+    folds: Annotated[int, Range(2, 1000)]
+    fold: Annotated[int, Range(0, 999)]
+    validation: Annotated[float, Range(0, 1, above=True, below=True)]
 
     @model_validator(mode="after")
-    def _fold_is_one_of_folds(self) -> "Split":
+    def _fold_is_below_folds(self) -> "Split":
         if self.fold >= self.folds:
             raise ValueError(f"fold is {self.fold}, but with folds: {self.folds} it is from 0 to {self.folds - 1}")
         return self
@@ -108,37 +57,38 @@ class Head(Section):
     """The classifier on the frozen backbone's features."""
 
     kind: Literal["linear", "mlp", "se"]
-    views: Count
-    C: Positive | Auto
+    views: Views
+    C: Annotated[float, Range(1e-6, 1e6)] | Auto
     lda: Fraction | Auto
-    widths: list[PositiveCount]
+    widths: list[Annotated[int, Range(1, 16_384)]]
     dropout: Share | list[Share]
-    l2: NotNegative
+    l2: Annotated[float, Range(0, 1000)]
     initializer: Initializer
-    ratio: PositiveCount
+    ratio: Annotated[int, Range(1, 4096)]
     pooling: Pooling
-    epochs: PositiveCount
-    patience: PositiveCount | None
-    lr: Positive
-    batch_size: PositiveCount
+    epochs: Epochs
+    patience: Epochs | None
+    lr: LearningRate
+    batch_size: Images
     optimizer: Optimizer
     momentum: Share
     schedule: Schedule
     warmup: Share
-    plateau_patience: PositiveCount
+    plateau_patience: Epochs
     label_smoothing: Share
     ema: Share
     tensorboard: bool
 
     @model_validator(mode="after")
-    def _settings_are_of_this_kind(self) -> "Head":
+    def _settings_belong_to_the_kind(self) -> "Head":
         if self.kind == "linear":
-            for name, nothing in NOT_OF_LINEAR:
-                if getattr(self, name) != nothing:
-                    found = f"{name} is {getattr(self, name)}"
-                    raise ValueError(f"{found}, but kind is linear: set {name} to {nothing}, or kind to mlp or se")
+            for name, neutral in DENSE_ONLY:
+                if (value := getattr(self, name)) != neutral:
+                    raise ValueError(
+                        f"{name} is {value}, but kind is linear: set {name} to {neutral}, or kind to mlp or se"
+                    )
         else:
-            for name in OF_LINEAR:
+            for name in LINEAR_ONLY:
                 if (value := getattr(self, name)) != "auto":
                     raise ValueError(
                         f"{name} is {value:g}, but kind is {self.kind}: set {name} to auto, or kind to linear"
@@ -153,31 +103,31 @@ class Head(Section):
 
     @property
     def dropouts(self) -> list[float]:
-        """The share dropped before each dense layer, the last one's included."""
+        """The dropout before each dense layer, including the last one."""
         return self.dropout if isinstance(self.dropout, list) else [self.dropout] * (len(self.widths) + 1)
 
 
 class RandAugment(Section):
     """How many changes RandAugment makes to a view, and how large they are."""
 
-    count: Count
-    magnitude: Annotated[float, Field(ge=0, le=30)]
+    count: Annotated[int, Range(0, 100)]
+    magnitude: Annotated[float, Range(0, FULL)]
 
 
 class Augment(Section):
-    """What the augmented views of a training image may differ by."""
+    """How the augmented views of a training image differ."""
 
-    views: Count
-    flip: Literal["auto", "none", "horizontal", "vertical", "both"]
-    rotation: Annotated[float, Field(ge=0, le=180)]
+    views: Views
+    flip: Flip
+    rotation: Annotated[float, Range(0, 180)]
     zoom: Share
     shift: Share
     crop_jitter: Fraction
     brightness: Share
     contrast: Share
     saturation: Share
-    shear: Annotated[float, Field(ge=0, le=45)]
-    crop: Annotated[float, Field(gt=0, le=1)]
+    shear: Annotated[float, Range(0, 45)]
+    crop: Annotated[float, Range(0, 1, above=True)]
     randaugment: RandAugment
     probability: Fraction
 
@@ -185,28 +135,28 @@ class Augment(Section):
 class FineTune(Section):
     """How the top of the backbone is trained."""
 
-    from_layer: Count | Fraction | str
-    to_layer: Count | Fraction | str | None
-    epochs: Count | Auto
-    batch_size: PositiveCount
+    from_layer: Layer
+    to_layer: Layer | None
+    epochs: Annotated[int, Range(0, 10_000)] | Auto
+    batch_size: Images
     optimizer: Optimizer
     momentum: Share
-    weight_decay: NotNegative
+    weight_decay: Annotated[float, Range(0, 10)]
     schedule: Schedule
     warmup: Share
-    plateau_patience: PositiveCount
-    patience: PositiveCount | None
+    plateau_patience: Epochs
+    patience: Epochs | None
     monitor: Literal["val_loss", "val_accuracy"] | None
     label_smoothing: Share
     dropout: Share
-    mixup: NotNegative
+    mixup: Annotated[float, Range(0, 100)]
     ema: Share
-    interpolation: Annotated[float, Field(gt=0, le=1)] | Auto
+    interpolation: Annotated[float, Range(0, 1, above=True)] | Auto
     precision: Literal["auto", "float32", "bfloat16"]
     tensorboard: bool
 
     @model_validator(mode="after")
-    def _stopping_needs_what_to_stop_by(self) -> "FineTune":
+    def _patience_needs_a_monitor(self) -> "FineTune":
         if self.patience is not None and self.monitor is None:
             raise ValueError(
                 f"patience is {self.patience}, but monitor is null: set monitor to val_loss or val_accuracy, "
@@ -216,11 +166,11 @@ class FineTune(Section):
 
 
 class Export(Section):
-    """Which model is shipped."""
+    """Which model is exported, and what it gets to see of an image."""
 
     model: Literal["best_on_validation", "fine_tuned", "head"]
-    test_resolution: Annotated[float, Field(ge=1, le=2)] | Auto
-    crops: PositiveCount
+    test_resolution: Annotated[float, Range(1, 2)] | Auto
+    crops: Annotated[int, Range(1, 100)]
 
 
 class Gate(Section):
@@ -241,11 +191,11 @@ class Parameters(Section):
     strict: bool
     backbone: str
     weights: Annotated[str, Field(min_length=1)]
-    image_size: Annotated[int, Field(ge=8, le=2048)] | Auto
+    image_size: Annotated[int, Range(8, 2048)] | Auto
     resize: Resize
     pooling: Pooling
-    lr: Positive
-    seed: Count
+    lr: LearningRate
+    seed: Seed
     split: Split
     head: Head
     augment: Augment
@@ -261,7 +211,7 @@ class Parameters(Section):
 
     @field_validator("display_names", mode="before")
     @classmethod
-    def _numbers_are_names_of_classes_too(cls, value: object) -> object:
+    def _class_names_may_be_numbers(cls, value: object) -> object:
         return {str(label): name for label, name in value.items()} if isinstance(value, dict) else value
 
     @field_validator("backbone")
@@ -276,12 +226,13 @@ class Parameters(Section):
         if self.head.kind == "se" and self.pooling != "none":
             raise ValueError(
                 f"pooling is {self.pooling}, but head.kind: se works on the feature map: set pooling to none, "
-                "and head.pooling to what shall follow the block"
+                "and head.pooling to the one that follows the block"
             )
         if self.export.test_resolution not in ("auto", 1) and not can_be_enlarged(self.pooling, self.resize):
             fixed = f"pooling: {self.pooling}" if self.pooling == "none" else f"resize: {self.resize}"
             raise ValueError(
-                f"export.test_resolution is {self.export.test_resolution:g}, but {fixed} allows no other than 1: set 1 or auto"
+                f"export.test_resolution is {self.export.test_resolution:g}, but with {fixed} it must be 1: "
+                "set 1 or auto"
             )
         if self.weights == "imagenet" and not backbone_table.get(self.backbone).published:
             raise ValueError(f"weights is imagenet, but {self.backbone} has none: set weights to none, or to a file")
@@ -289,20 +240,21 @@ class Parameters(Section):
 
 
 def can_be_enlarged(pooling: str, resize: str) -> bool:
-    """Return whether a network may see larger images than it learnt from.
+    """Return whether a network takes larger images than those it was trained on.
 
-    Not if its head weighs each place of the map, or if a larger square would show more of the image at the same scale.
+    It does not if its head has weights for each place of the map (`pooling: none`), or if a larger image shows more at
+    the same scale (`resize: crop_or_pad`).
     """
     return pooling != "none" and resize != "crop_or_pad"
 
 
-def load(path: str | Path = PATH, changes: Mapping[str, str] | None = None) -> Parameters:
+def load(path: str | Path = PARAMETERS, changes: Mapping[str, str] | None = None) -> Parameters:
     """Read and check a parameters file.
 
     Parameters
     ----------
     path : of the file.
-    changes : values by dotted key (`{"fine_tune.epochs": "3"}`), as text, that take the place of the file's.
+    changes : values that replace those of the file: text by dotted key, `{"fine_tune.epochs": "3"}`.
 
     Raises
     ------
@@ -313,16 +265,17 @@ def load(path: str | Path = PATH, changes: Mapping[str, str] | None = None) -> P
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise GraftError(f"{path}: no such file; run in the folder that holds it") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: not UTF-8, a date such as 2026-13-01, a number of more than 4,300 digits.
         raise GraftError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
-        raise GraftError(f"{path}: no keys and values in it; params.yaml of the repository has every key")
+        raise GraftError(f"{path}: it has no keys and values; params.yaml of the repository has every key")
     for key, text in (changes or {}).items():
         _change(values, key, text)
     try:
         return Parameters.model_validate(values)
     except ValidationError as error:
-        raise GraftError(f"{path}: {_first_fault(error)}") from error
+        raise GraftError(f"{path}: {first_fault(error, Parameters)}") from error
 
 
 def _change(values: dict, key: str, text: str) -> None:
@@ -333,38 +286,5 @@ def _change(values: dict, key: str, text: str) -> None:
             raise GraftError(f"{key}: {section} is a value, not a section; params.yaml has every key with its meaning")
     try:
         values[name] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise GraftError(f"{key}: not a value: {text}") from error
-
-
-def _first_fault(error: ValidationError) -> str:
-    # A misspelt key is also a missing one: the first says more. (False sorts before True.)
-    faults = sorted(error.errors(), key=lambda fault: fault["type"] not in UNKNOWN_KEY)
-    section, names = _keys_along([str(name) for name in faults[0]["loc"]])
-    key = ".".join(names)
-    if key in RENAMED:
-        return f"{key} was renamed to {'.'.join([*names[:-1], RENAMED[key]])}"
-    if faults[0]["type"] in UNKNOWN_KEY:
-        return f"unknown key {key!r}; {nearest(names[-1], section.model_fields)}"
-    if faults[0]["type"] == "missing":
-        return f"{key} is missing; params.yaml of the repository has every key with its meaning"
-    if faults[0]["type"] == "model_type":
-        return f"{key} is {reprlib.repr(faults[0]['input'])}: its keys are needed, {', '.join(section.model_fields)}"
-    # A union (`image_size: 224 | auto`) reports a fault for each of its members, under one key.
-    same_key = [fault for fault in faults if fault["loc"][: len(names)] == tuple(names)]
-    reasons = dict.fromkeys(fault["msg"].removeprefix("Value error, ") for fault in same_key)
-    found = "" if isinstance(faults[0]["input"], dict) else f" is {reprlib.repr(faults[0]['input'])}"
-    # A fault between sections has no key of its own.
-    return f"{key}{found}: {', or '.join(reasons)}".removeprefix(": ")
-
-
-def _keys_along(names: list[str]) -> tuple[type[Section], list[str]]:
-    """Return the innermost section that `names` lead into, and the part of `names` that are keys of the file."""
-    section, keys = Parameters, []
-    for name in names:
-        keys.append(name)
-        field = section.model_fields.get(name)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
-            break
-        section = field.annotation
-    return section, keys
+    except (yaml.YAMLError, ValueError) as error:
+        raise GraftError(f"{key}: not a value: {text[:100]}") from error
