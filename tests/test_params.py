@@ -258,7 +258,7 @@ def keys(section=params.Parameters, prefix=""):
             yield prefix + name
 
 
-@pytest.mark.parametrize("key", keys())
+@pytest.mark.parametrize("key", list(keys()))
 @pytest.mark.parametrize("number", [10**400, -(10**30)])
 def test_every_number_has_a_range(project, key, number):
     with pytest.raises(GraftError, match=rf"^params\.yaml: {key} is -?\d\S*: Input should be [^\n]*$"):
@@ -297,7 +297,7 @@ def test_the_names_to_choose_from_are_those_of_the_table(load, key, table):
     assert re.findall(r"'(\w\S*)'", refusal(load, **{key: "-"}).partition(":")[2]) == list(table)
 
 
-@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+@pytest.mark.parametrize(("old", "new"), list(RENAMED.items()))
 def test_a_key_that_was_renamed_is_refused_with_its_new_name(load, old, new):
     section = old.partition(".")[0]
     assert refusal(load, **{old.replace(".", "__"): 1}) == f"{old} was renamed to {section}.{new}"

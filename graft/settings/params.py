@@ -180,7 +180,7 @@ class Gate(Section):
     min_balanced_accuracy: Fraction
     max_expected_calibration_error: Fraction
     max_drop: Fraction
-    significance: Annotated[float, Field(gt=0, le=1)]
+    significance: Annotated[float, Range(0, 1, above=True)]
 
 
 class Parameters(Section):
