@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, threads, paths. It knows nothing of images or networks."""
+"""Errors, files, threads and paths, for all other folders. Nothing here is about images or networks."""

@@ -1,4 +1,4 @@
-"""Numbers of bytes as people write and read them: "5GB", "37.6 KB"."""
+"""Numbers of bytes as text: "5GB", "37.6 KB"."""
 
 import re
 
@@ -8,12 +8,17 @@ UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def parse_size(text: str, name: str) -> int:
-    """Return the bytes in a size such as "5GB" or "500 MB" (decimal units); `name` is where it was given.
+    """Return the number of bytes in a size such as "5GB" or "500 MB" (decimal units).
+
+    Parameters
+    ----------
+    text : the size.
+    name : of the option or variable that has it, for the error message.
 
     Raises
     ------
     GraftError
-        If `text` is no size.
+        If `text` is not a size.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
     unit = (match[2] or "B") if match else ""

@@ -1,8 +1,8 @@
-"""What TensorFlow reads from the environment when it is first imported."""
+"""Environment variables that TensorFlow reads when it is first imported; the user's own values are kept."""
 
 import os
 
-# Warnings of its converter say nothing to a user.
+# No information and no warnings: those of the converter do not help a user.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Its convolutions by oneDNN, twice as fast; the default depends on the processor, and results should not.
+# Convolutions by oneDNN are twice as fast. The default depends on the processor, but the results must not.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

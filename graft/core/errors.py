@@ -1,4 +1,4 @@
-"""The one error that users see, and how a script ends with it."""
+"""The error that a user can correct, and how a script ends with it."""
 
 import errno
 import os
@@ -10,17 +10,14 @@ from pathlib import Path
 
 
 class GraftError(Exception):
-    """A fault that the user can mend.
+    """A fault that the user can correct.
 
-    Its message is one line: the file, key or address, what was found, and what would do.
+    Its message is one line: the file, key or address, what was found, and what is right.
     """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint such as "did you mean 'digits'?", or the list of all known names.
-
-    Names match without regard to case.
-    """
+    """Return a hint such as "did you mean 'digits'?", or the list of all known names. Case does not matter."""
     known = sorted(known)
     by_lower_case = {candidate.lower(): candidate for candidate in known}
     close = get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.6)

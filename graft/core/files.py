@@ -82,7 +82,7 @@ def read_json(path: str | Path) -> object:
 
 
 def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a CSV file atomically: a header line, LF line ends, `columns` in the order given."""
+    """Write a CSV file atomically: a header line, `columns` in the order given, LF line ends."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
@@ -90,7 +90,7 @@ def write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[
 
 
 def read_rows(path: str | Path) -> list[dict[str, str]]:
-    """Read a CSV file with a header line: a dictionary per row, every value a string.
+    """Read a CSV file with a header line: a dictionary for each row, every value a string.
 
     Raises
     ------

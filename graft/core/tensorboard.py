@@ -1,4 +1,4 @@
-"""Where logs for TensorBoard go: a folder that neither git nor DVC keeps, since such logs hold times and addresses."""
+"""Where logs for TensorBoard go: a folder that is in neither git nor DVC, because such logs have times in them."""
 
 import os
 import time
@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from graft.core.errors import GraftError
+from graft.core.paths import repository
 
 FOLDER = "logs"
 
@@ -15,7 +16,7 @@ def require(key: str) -> None:
 
     Parameters
     ----------
-    key : of params.yaml, that asks for them.
+    key : of params.yaml, for the error message.
 
     Raises
     ------
@@ -30,6 +31,6 @@ def require(key: str) -> None:
 
 
 def log_folder(stage: str) -> Path:
-    """Return logs/EXPERIMENT/stage, in the repository itself; without `dvc exp run`, the time stands for a name."""
+    """Return logs/EXPERIMENT/stage in the repository; outside of `dvc exp run`, the time is the experiment's name."""
     name = os.environ.get("DVC_EXP_NAME") or time.strftime("%Y-%m-%d_%H-%M-%S")
-    return Path(os.environ.get("DVC_ROOT", "."), FOLDER, name, stage)
+    return repository() / FOLDER / name / stage

@@ -1,1 +1,1 @@
-"""Which images there are, and how a file becomes pixels: the table, the loader, the augmented views."""
+"""The images: the table of all images, the loader that makes pixels of a file, and augmented views."""

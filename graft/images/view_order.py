@@ -1,12 +1,12 @@
-"""Which views of which images are learnt from: the same for the head and for fine-tuning."""
+"""Which view of each image an epoch trains on: the same for the head and for fine-tuning."""
 
 import hashlib
 
 
 def view_in_epoch(sha256: str, epoch: int, views: int) -> int:
-    """Return which view of an image an epoch sees, from 0 (the image as it is) to `views`.
+    """Return the view of an image that an epoch trains on, from 0 (the image itself) to `views`.
 
-    Every image goes through all its views in turn, each from a place of its own.
+    The views of an image follow one another. Its hash decides which comes first, so an epoch has views of all numbers.
     """
-    start = int.from_bytes(hashlib.sha256(sha256.encode()).digest()[:4], "big")
-    return (start + epoch) % (views + 1)
+    first = int.from_bytes(hashlib.sha256(sha256.encode()).digest()[:4], "big")
+    return (first + epoch) % (views + 1)

@@ -1,1 +1,1 @@
-"""What params.yaml can say: every key with its range, and a table for each name it can choose."""
+"""The settings in params.yaml: every key with its type and range, and a table for each choice between names."""

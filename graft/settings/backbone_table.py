@@ -1,6 +1,6 @@
-"""The table of backbones: what can stand in `backbone:`.
+"""The table of backbones: the names that `backbone` in params.yaml can have.
 
-It imports no Keras: parameter checking reads it, and must start fast.
+It does not import Keras: the settings are read before Keras, and quickly.
 """
 
 from dataclasses import dataclass
@@ -10,22 +10,17 @@ from graft.core.errors import GraftError, nearest
 
 @dataclass(frozen=True)
 class Backbone:
-    """One network of the registry.
+    """One network.
 
     Attributes
     ----------
-    name : str
-        What a user writes in `backbone:`.
-    image_size : int
-        The default height and width of an image, in pixels: what the published weights were trained at.
-    module : str
-        The module of `keras.applications` with its builder and its scaling, or the name of one of our own.
-    top_1, top_5 : float or None
-        Published ImageNet validation accuracy of the weights, in per cent; None where none is published.
-    minimum_size : int
-        The smallest height and width it takes, in pixels.
-    alpha : float or None
-        The width multiplier, where it is not that of the name without its suffix.
+    name : its name in params.yaml.
+    image_size : default height and width of an image, in pixels: those that the published weights were trained with.
+    module : of `keras.applications`, with the function that builds the network and the one that scales its input; or of
+        `graft.backbone`.
+    top_1, top_5 : published ImageNet validation accuracy of the weights, in per cent; None if none is published.
+    minimum_size : the smallest height and width that it takes, in pixels.
+    alpha : the width multiplier, if it differs from that of the name without its suffix.
     """
 
     name: str
@@ -42,10 +37,9 @@ class Backbone:
         return self.top_1 is not None
 
 
-# Sources of the accuracies: keras.io/api/applications for networks of keras.applications, but for MobileNetV3
-# the table in its own docstring, and for MobileNetV2 of other widths (alpha) tensorflow/models,
-# research/slim/nets/mobilenet/README.md; tensorflow/tpu, models/official/efficientnet/lite/README.md for
-# Lite.
+# Sources of the accuracies: keras.io/api/applications; for MobileNetV3, the table in its docstring in Keras; for
+# MobileNetV2 of other widths (alpha), tensorflow/models, research/slim/nets/mobilenet/README.md; for EfficientNetLite,
+# tensorflow/tpu, models/official/efficientnet/lite/README.md.
 RECORDS = (
     Backbone("EfficientNetLite0", 224, "efficientnet_lite", 75.1, None),
     Backbone("EfficientNetLite1", 240, "efficientnet_lite", 76.7, None),
@@ -102,12 +96,12 @@ NAMES = tuple(BY_NAME)
 
 
 def get(name: str) -> Backbone:
-    """Return the record of a backbone.
+    """Return the backbone of that name.
 
     Raises
     ------
     GraftError
-        If there is none of this name; the message has the nearest ones.
+        If there is none; the message has the nearest names.
     """
     if name not in BY_NAME:
         raise GraftError(f"backbone: {name!r} is not known; {nearest(name, NAMES)}")

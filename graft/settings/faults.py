@@ -1,4 +1,4 @@
-"""What a user is told about a fault in params.yaml."""
+"""The message about a fault in params.yaml."""
 
 import reprlib
 

@@ -1,8 +1,8 @@
-"""The initial weights that `head.initializer` in params.yaml can name: Keras's own."""
+"""The initial weights that `head.initializer` in params.yaml can name: those of Keras."""
 
 import numpy as np
 
-# By name in params.yaml, the class of keras.initializers.
+# The class in keras.initializers, by its name in params.yaml.
 INITIALIZERS = {
     "glorot_normal": "GlorotNormal",
     "glorot_uniform": "GlorotUniform",

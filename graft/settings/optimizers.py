@@ -1,4 +1,4 @@
-"""The optimisers that params.yaml can name: Keras's own."""
+"""The optimisers that params.yaml can name: those of Keras."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
-# By name in params.yaml, the class of keras.optimizers and whether it has a momentum.
+# The class in keras.optimizers and whether it has a momentum, by its name in params.yaml.
 OPTIMIZERS = {"adam": ("Adam", False), "adamw": ("AdamW", False), "rmsprop": ("RMSprop", True), "sgd": ("SGD", True)}
 
 
@@ -18,8 +18,8 @@ def build_optimizer(name: str, momentum: float, **options: object) -> keras.Opti
     Parameters
     ----------
     name : a key of `OPTIMIZERS`.
-    momentum : from 0 and below 1; used by those that have one.
-    options : any that all optimisers of Keras share.
+    momentum : from 0 and below 1; only for optimisers that have one.
+    options : arguments that all optimisers of Keras have.
     """
     import keras
 
@@ -29,14 +29,14 @@ def build_optimizer(name: str, momentum: float, **options: object) -> keras.Opti
     return getattr(keras.optimizers, class_name)(**options)
 
 
-def ema_options(share: float, steps: int) -> dict[str, object]:
+def ema_options(ema: float, steps: int) -> dict[str, object]:
     """Return the options with which an optimiser keeps an exponential moving average (EMA) of the weights.
 
     Parameters
     ----------
-    share : share of all steps over which the average looks back, from 0 (no average) and below 1. Weights that are so
-        many steps old count 1/e of the newest ones. The number of steps does not change how much the first weights
-        count at the end.
-    steps : how many are taken in all, from 1.
+    ema : share of all steps over which the average looks back, from 0 (no average) and below 1. Weights that are this
+        many steps old count 1/e times as much as the newest. So the first weights count the same at the end, whatever
+        the number of steps.
+    steps : number of all steps, from 1.
     """
-    return {"use_ema": True, "ema_momentum": math.exp(-1 / (share * steps))} if share else {}
+    return {"use_ema": True, "ema_momentum": math.exp(-1 / (ema * steps))} if ema else {}

@@ -1,6 +1,6 @@
-"""How a feature map becomes features: the one table behind `pooling` and `head.pooling` in params.yaml.
+"""How a feature map becomes a vector of features: `pooling` and `head.pooling` in params.yaml.
 
-Keras is imported by the function that needs it: params.py reads the names, and must start fast.
+Only the function that needs Keras imports it: the settings are read before Keras, and quickly.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 if TYPE_CHECKING:
     import keras
 
-# What each pooling takes of every channel, over height and width, one beside the other; none keeps the map as it is.
+# The values that each pooling takes from every channel, over height and width; none keeps the map as it is.
 POOLINGS: dict[str, tuple[str, ...]] = {"avg": ("avg",), "max": ("max",), "avg+max": ("avg", "max"), "none": ()}
 
 
 def pool_tensor(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTensor:
-    """Return the features of a feature map, by Keras layers.
+    """Return the features of a feature map, computed by Keras layers.
 
     Parameters
     ----------
@@ -35,12 +35,16 @@ def pool_tensor(feature_map: keras.KerasTensor, pooling: str) -> keras.KerasTens
 
 
 def pool_array(feature_maps: np.ndarray, pooling: str) -> np.ndarray:
-    """Return the features of feature maps, as `pool_tensor` gives them, by NumPy.
+    """Return the features of feature maps, as `pool_tensor` does, computed by NumPy.
 
     Parameters
     ----------
-    feature_maps : float32 (images, height, width, channels).
+    feature_maps : float32 array (images, height, width, channels).
     pooling : a key of `POOLINGS`.
+
+    Returns
+    -------
+    float32 array (images, features), or for ``none`` the maps themselves.
     """
     reduce = {"avg": np.mean, "max": np.max}
     features = [reduce[name](feature_maps, axis=(1, 2)) for name in POOLINGS[pooling]]
