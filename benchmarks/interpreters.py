@@ -1,7 +1,7 @@
 """One interpreter a core, or one interpreter with a thread for each: `python -m benchmarks.interpreters`.
 
-Decides how `graft.activations.litert` runs a network. Both ways decode in threads beside the network and give the features
-of all images; they take turns within one process. The network is `freeze`'s trunk and top.
+Decides how `graft.activations.litert` runs a network. Both ways decode in threads beside the network and give the
+features of all images; they take turns within one process. The network is `freeze`'s trunk and top.
 """
 
 import sys
