@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graft.core import paths
-from graft.core.errors import run
 from graft.core.files import write_json, write_rows
+from graft.core.stage import run_stage
 from graft.data.checked_images import CheckedImage, check_images, image_report, require_complete
 from graft.data.folders import check_links, count_other_files, find_images, skip_wrappers
 from graft.data.source import image_folder, read_entry
@@ -75,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -4,8 +4,8 @@ import numpy as np
 from tqdm import tqdm
 
 from graft.core import paths
-from graft.core.errors import run
 from graft.core.files import write_json
+from graft.core.stage import run_stage
 from graft.images.table import ImageTable, read_image_table
 from graft.report import figures
 from graft.report.fonts import class_names
@@ -45,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

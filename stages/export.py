@@ -1,9 +1,9 @@
 """Stage export: write the best model as one file, from pixels to class probabilities, and its description."""
 
 from graft.core import paths
-from graft.core.errors import run
 from graft.core.files import read_json, write_bytes, write_json
 from graft.core.quiet import hidden, importing
+from graft.core.stage import run_stage
 from graft.heads.head import read_head
 from graft.images.table import read_image_table
 from graft.settings import params
@@ -38,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

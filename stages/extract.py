@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from graft.activations.inference import frozen_activations, image_requests, write_features
 from graft.activations.store import Store, default_folder
 from graft.core import paths
-from graft.core.errors import run
 from graft.core.files import read_json, replacing
+from graft.core.stage import run_stage
 from graft.images.table import read_image_table
 from graft.settings import params
 from graft.settings.resolved import view_settings
@@ -36,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -5,9 +5,9 @@ from tqdm import tqdm
 from graft.activations.inference import frozen_activations, image_requests
 from graft.activations.store import Store, default_folder
 from graft.core import paths, tensorboard
-from graft.core.errors import run
 from graft.core.files import read_json, replacing, write_json, write_rows
 from graft.core.quiet import importing
+from graft.core.stage import run_stage
 from graft.heads.head import read_head
 from graft.images.table import ImageTable, read_image_table
 from graft.settings import params
@@ -73,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -2,9 +2,9 @@
 
 from graft.backbone.build import build
 from graft.core import paths
-from graft.core.errors import run
 from graft.core.files import replacing, write_bytes, write_json
 from graft.core.quiet import hidden, importing
+from graft.core.stage import run_stage
 from graft.settings import params
 from graft.settings.pooling import pool_tensor
 from graft.settings.resolved import image_size, resolved_weights
@@ -50,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

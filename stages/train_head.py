@@ -3,8 +3,8 @@
 import numpy as np
 
 from graft.core import paths, tensorboard
-from graft.core.errors import run
 from graft.core.files import replacing, write_json
+from graft.core.stage import run_stage
 from graft.heads.train import FeatureSet, train_head
 from graft.images.table import ImageTable, read_image_table
 from graft.scores import metrics
@@ -45,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -42,13 +42,16 @@ def record_versions() -> None:
 def require_recorded_versions() -> None:
     """Check that the installed versions are those of data/environment.json.
 
-    DVC does not see an upgrade by pip. Without this check, a stage would mix results of two versions.
+    DVC does not see an upgrade by pip. Without this check, a stage would mix results of two versions. A stage that is
+    run by hand before resolve has nothing to compare with.
 
     Raises
     ------
     GraftError
         If they are others.
     """
+    if not paths.ENVIRONMENT.exists():
+        return
     if changes := version_changes(read_json(paths.ENVIRONMENT), installed_versions()):
         raise GraftError(
             f"{paths.ENVIRONMENT}: other versions are installed ({', '.join(changes)}); "
