@@ -2,102 +2,113 @@
 
 import errno
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from graft.activations.inference import Activations, Pixels, Request
+from graft.activations.inference import frozen_activations, image_requests
 from graft.activations.litert import Network
-from graft.activations.store import Store, default_folder
+from graft.activations.store import Store
+from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import read_rows, sha256_of, write_json, write_rows
 from graft.data.folders import COLUMNS
-from graft.settings import datasets, params
-from stages import extract
-
-FEATURES, VIEWS = Path("data/features/features.npy"), Path("data/features/views.npy")
+from graft.images import loader
+from graft.images.table import read_image_table
+from graft.settings import params
+from graft.settings.resolved import view_settings
+from stages import extract, fine_tune
 
 
 @pytest.fixture
-def train(project, image_folder, compiled):
-    """A project with a compiled backbone and a split of which these are the training images."""
+def table(project, image_folder, compiled):
+    """The image table of a project with a compiled backbone, its rows not in the order of the paths."""
     rows = []
-    for place, path in enumerate(sorted(image_folder.rglob("*.*"))):
+    for place, path in enumerate(sorted(image_folder.rglob("*.*"), reverse=True)):
         part = ("test", "train", "validation", "train")[place % 4]
         name = path.relative_to(image_folder).as_posix()
         rows.append(dict(zip(COLUMNS, (name, path.parent.name, part, sha256_of(path), f"{place:06x}"), strict=True)))
-    Path("data/backbone").mkdir(parents=True)
-    Path("data/raw").symlink_to(image_folder)
-    write_rows("data/split.csv", COLUMNS, rows)
-    for name in ("trunk", "top"):
-        shutil.copy(getattr(compiled, name), f"data/backbone/{name}.tflite")
-    write_json("data/backbone/backbone.json", {"image_size": 16, "resize": "squash", "features": [4]})
-    return [
-        Request(Path("data/raw", row["path"]), row["sha256"])
-        for row in read_rows("data/split.csv")
-        if row["split"] == "train"
-    ]
+    paths.BACKBONE.mkdir(parents=True)
+    paths.RAW.symlink_to(image_folder)
+    write_rows(paths.SPLIT, COLUMNS, rows)
+    write_json(paths.CLASSES, sorted({row["label"] for row in rows}))
+    shutil.copy(compiled.trunk, paths.TRUNK)
+    shutil.copy(compiled.top, paths.TOP)
+    write_json(paths.BACKBONE_DESCRIPTION, {"image_size": 16, "resize": "squash", "features": [4]})
+    return read_image_table()
 
 
-def activations(store, outputs, *networks):
-    settings = params.load()
-    augmentation = datasets.augmentation(settings.dataset, settings.augment.model_dump(exclude={"views"}))
-    return Activations(Network(*networks), outputs, Pixels(16, "squash", augmentation), store)
+def current_view_settings():
+    parameters = params.load()
+    return view_settings(parameters.augment, parameters.dataset)
 
 
-def test_without_views_nothing_but_the_images_is_written_whatever_the_augmentation(train, project):
+def test_each_row_of_the_split_has_its_row_of_features(table, project, run_python, compiled):
+    project.set(head__views=1)
+    result = run_python("-m", "stages.extract", folder=project.folder)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "features [4] of 36 images and 18 views, 54 computed now\n"
+    network = Network(compiled.trunk, compiled.top)
+    expected = [network(loader.load(path, 16, "squash"))[1] for path in table.files()]
+    np.testing.assert_array_equal(np.load(paths.FEATURES), expected)
+    assert run_python("-m", "stages.extract", folder=project.folder).stdout.endswith(" 0 computed now\n")
+
+
+def test_without_views_nothing_but_the_images_is_written_whatever_the_augmentation(table, project):
     written = set()
     for rotation in (0, 90):
         project.set(augment__rotation=rotation)
         extract.main()
-        written.add(FEATURES.read_bytes())
-        assert not VIEWS.exists()
+        written.add(paths.FEATURES.read_bytes())
+        assert not paths.VIEW_FEATURES.exists()
     assert len(written) == 1
-    assert np.load(FEATURES).shape == (36, 4)
+    assert np.load(paths.FEATURES).shape == (36, 4)
 
 
-def test_the_views_of_the_training_images_are_rows_of_their_own(train, project, compiled):
+def test_the_views_of_the_training_images_are_rows_of_their_own(table, project, tmp_path):
     project.set(head__views=2)
     extract.main()
-    wanted = [image._replace(view=view) for image in train for view in (1, 2)]
-    with Store(Path("another store")) as store:
-        expected = activations(store, ("map", "features"), compiled.trunk, compiled.top).read("features", wanted)
-    np.testing.assert_array_equal(np.load(VIEWS), expected)
-    assert np.load(FEATURES).shape == (36, 4)
+    train = table.part("train")
+    wanted = [image._replace(view=view) for image in image_requests(train.files(), train.sha256) for view in (1, 2)]
+    with Store(tmp_path / "another store") as store:
+        expected = frozen_activations(("map", "features"), current_view_settings(), store).read("features", wanted)
+    np.testing.assert_array_equal(np.load(paths.VIEW_FEATURES), expected)
+    assert np.load(paths.FEATURES).shape == (36, 4)
 
 
-def test_fine_tuning_finds_the_maps_of_the_same_views_in_the_store(train, project, compiled):
-    project.set(head__views=2)
+def test_fine_tuning_finds_the_maps_of_the_same_images_and_views_in_the_store(table, project, monkeypatch, capsys):
+    project.set(head__views=2, augment__views=2)
     extract.main()
-    wanted = [image._replace(view=view) for image in train for view in (0, 1, 2)]
-    with Store(default_folder()) as store:
-        assert activations(store, ("map",), compiled.trunk).fill(wanted) == 0
+    # Training itself needs no test here: it starts when all maps are in the store.
+    monkeypatch.setattr(fine_tune, "fine_tune", lambda *arguments, **options: None)
+    fine_tune.fine_tuned(None, table, params.load(), current_view_settings())
+    assert capsys.readouterr().out.splitlines()[-1] == "54 views of 18 images, 0 computed now"
 
 
-def test_what_stops_between_the_two_files_leaves_both_of_before(train, project, monkeypatch):
+def test_what_stops_between_the_two_files_leaves_both_of_before(table, project, monkeypatch):
     project.set(head__views=1)
     extract.main()
-    before = FEATURES.read_bytes(), VIEWS.read_bytes()
-    write_rows("data/split.csv", COLUMNS, read_rows("data/split.csv")[:-1])
+    before = paths.FEATURES.read_bytes(), paths.VIEW_FEATURES.read_bytes()
+    write_rows(paths.SPLIT, COLUMNS, read_rows(paths.SPLIT)[:-1])
     write = extract.write_features
 
     def on_a_full_disk(activations, requests, shape, path):
-        if path.name.endswith(VIEWS.name):
+        if path.name.endswith(paths.VIEW_FEATURES.name):
             raise OSError(errno.ENOSPC, "No space left on device")
         write(activations, requests, shape, path)
 
     monkeypatch.setattr(extract, "write_features", on_a_full_disk)
     with pytest.raises(GraftError, match=r"views\.npy: the disk is full; free some space and run again$"):
         extract.main()
-    assert (FEATURES.read_bytes(), VIEWS.read_bytes()) == before
-    assert sorted(path.name for path in FEATURES.parent.iterdir()) == [FEATURES.name, VIEWS.name]
+    assert (paths.FEATURES.read_bytes(), paths.VIEW_FEATURES.read_bytes()) == before
+    names = {paths.FEATURES.name, paths.VIEW_FEATURES.name}
+    assert {path.name for path in paths.FEATURES.parent.iterdir()} == names
 
 
-def test_views_of_an_earlier_run_are_taken_away(train, project):
+def test_views_of_an_earlier_run_are_removed(table, project):
     project.set(head__views=1)
     extract.main()
-    assert VIEWS.exists()
+    assert paths.VIEW_FEATURES.exists()
     project.set(head__views=0)
     extract.main()
-    assert not VIEWS.exists()
+    assert not paths.VIEW_FEATURES.exists()

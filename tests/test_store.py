@@ -158,10 +158,11 @@ def test_a_namespace_follows_from_names_and_values_and_not_from_their_order():
     assert len({namespace_of(fields) for fields in names}) == len(names)
 
 
-def test_the_folder_is_the_main_repositorys_unless_set(monkeypatch):
+def test_the_folder_is_in_the_repository_unless_set(monkeypatch):
     monkeypatch.delenv("GRAFT_STORE", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    assert default_folder() == ROOT / ".cache" / "activations"
+    assert default_folder() == Path(".cache/activations")
+    # DVC names the repository itself in its temporary clones.
     monkeypatch.setenv("DVC_ROOT", "/main")
     assert default_folder() == Path("/main/.cache/activations")
     monkeypatch.setenv("GRAFT_STORE", "/elsewhere")

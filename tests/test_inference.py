@@ -2,19 +2,16 @@
 
 import shutil
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from graft.activations import inference
 from graft.activations.inference import Activations, Pixels, Request
 from graft.activations.litert import Network
 from graft.activations.store import Store
 from graft.core.errors import GraftError
-from graft.core.files import sha256_of, write_json, write_rows
-from graft.data.folders import COLUMNS
+from graft.core.files import sha256_of
 from graft.images import augmentation, loader
 
 AUGMENT = augmentation.NEUTRAL | {"flip": "horizontal", "rotation": 15, "zoom": 0.1, "shift": 0.1}
@@ -123,7 +120,7 @@ def test_each_view_is_computed_once_and_its_image_is_read_once(activations, requ
         readings[path] += 1
         return read(path, size, resize)
 
-    monkeypatch.setattr(inference.images, "read", counted)
+    monkeypatch.setattr(loader, "read", counted)
     assert activations(views(requests, range(4)))[0] == 4 * 36
     assert set(readings.values()) == {1}
     assert activations(views(requests, range(4)))[0] == 0
@@ -228,26 +225,3 @@ def test_a_map_that_half_precision_cannot_hold_leaves_its_features(tmp_path, req
         np.testing.assert_array_equal(activations.read("features", requests), np.ones((len(requests), 3)))
         with pytest.raises(GraftError, match=r"^fine_tune.from_layer: values of the map are beyond what float16 holds"):
             activations.read("map", requests)
-
-
-def test_the_stage_writes_one_row_of_features_per_row_of_the_split(project, compiled, requests, run_python):
-    project.set(head__views=1)
-    folder = requests[0].path.parents[1]
-    Path("data").mkdir()
-    Path("data/raw").symlink_to(folder)
-    rows = [
-        dict(zip(COLUMNS, (str(path.relative_to(folder)), path.parent.name, "train", sha256, ""), strict=True))
-        for path, sha256, _ in reversed(requests)
-    ]
-    write_rows("data/split.csv", COLUMNS, rows)
-    Path("data/backbone").mkdir()
-    shutil.copy(compiled.trunk, "data/backbone/trunk.tflite")
-    shutil.copy(compiled.top, "data/backbone/top.tflite")
-    write_json("data/backbone/backbone.json", {"image_size": 16, "resize": "squash", "features": [4]})
-    result = run_python("-m", "stages.extract", folder=project.folder)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == "features [4] of 36 images and 36 views, 72 computed now\n"
-    network = Network(compiled.trunk, compiled.top)
-    expected = [network(loader.load(request.path, 16, "squash"))[1] for request in reversed(requests)]
-    np.testing.assert_array_equal(np.load("data/features/features.npy"), expected)
-    assert run_python("-m", "stages.extract", folder=project.folder).stdout.endswith(" 0 computed now\n")
