@@ -1,4 +1,4 @@
-"""The store of activations: what it gives back, what damage and full disks do to it, and what it evicts."""
+"""The store of activations: what it gives back, what damage and full disks do to it, and what it removes."""
 
 import os
 import random
@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,21 +27,6 @@ OTHER_NETWORK = namespace_of({"backbone": "two", "size": "224"})
 MEGABYTE = 10**6
 IMPORTS = "import sys, numpy as np\nfrom pathlib import Path\nfrom graft.activations.store import Store\n"
 ROWS = {f"{number:064x}": np.full((4, 5), number, np.float32) for number in range(20)}
-
-
-class Clock:
-    """Seconds since 1970 that pass only when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 def filled(folder, rows=None):
@@ -209,8 +195,8 @@ def test_threads_share_one_store(tmp_path):
 
 def test_a_killed_writer_leaves_every_finished_batch_and_nothing_broken(tmp_path):
     code = """
-        with Store(sys.argv[1], int(sys.argv[3])) as store:
-            for start in range(int(sys.argv[4]), 10**9, 4):
+        with Store(sys.argv[1]) as store:
+            for start in range(int(sys.argv[3]), 10**9, 4):
                 numbers = range(start, start + 4)
                 store.put_many(sys.argv[2], {str(n): np.full(9000, n, np.float32) for n in numbers})
                 print(start, flush=True)
@@ -218,19 +204,40 @@ def test_a_killed_writer_leaves_every_finished_batch_and_nothing_broken(tmp_path
     chance = random.Random(0)
     finished = []
     for number in range(4):
-        # The small limit keeps some of the writers busy with evicting.
-        limit = 3 * MEGABYTE if number % 2 else 10**9
-        writer = python(code, tmp_path, NETWORK, limit, number * 10**6)
+        writer = python(code, tmp_path, NETWORK, number * 10**6)
         lines = [writer.stdout.readline() for _ in range(chance.randrange(1, 40))]
         writer.kill()
         lines += writer.communicate()[0].splitlines()
-        finished = [int(line) + offset for line in lines if line.strip() for offset in range(4)]
+        finished += [int(line) + offset for line in lines if line.strip() for offset in range(4)]
         with Store(tmp_path) as store:
-            found = store.get_many(NETWORK, [str(key) for key in finished[:-4]])
-            assert len(found) == len(finished) - 4
+            found = store.get_many(NETWORK, [str(key) for key in finished])
+            assert len(found) == len(finished)
             assert all((array == np.float32(int(key))).all() for key, array in found.items())
             verdict = store.verify()
             assert (verdict.broken, verdict.damaged_files) == (0, 0)
+
+
+def test_a_process_that_is_killed_while_it_removes_namespaces_leaves_nothing_broken(tmp_path):
+    code = """
+        for number in range(10**9):
+            with Store(sys.argv[1], 10**6) as store:
+                store.put_many(f"{sys.argv[2]}{number}", {str(n): np.full(9000, n, np.float32) for n in range(10)})
+            print(number, flush=True)
+        """
+    chance = random.Random(0)
+    for letter in "abcd":
+        writer = python(code, tmp_path, letter)
+        for _ in range(chance.randrange(5, 20)):
+            writer.stdout.readline()
+        time.sleep(chance.random() / 50)
+        writer.kill()
+        writer.communicate()
+        with Store(tmp_path, MEGABYTE) as store:
+            verdict = store.verify()
+            assert (verdict.broken, verdict.damaged_files) == (0, 0)
+            store.put_many(NETWORK, ROWS)
+            store.prune()
+            assert store.size() <= MEGABYTE
 
 
 # Damage -------------------------------------------------------------------------------------------
@@ -253,7 +260,7 @@ DAMAGES = {
     "header only": lambda content: content[:100],
     "good header, broken pages": lambda content: content[:16384] + random_bytes(content[16384:]),
     "zeroed pages": lambda content: content[:16384] + bytes(len(content) - 16384),
-    "a key column that is none": lambda content: content.replace(b"PRIMARY KEY, data", b"PRILARY KEY, data"),
+    "a key column that is none": lambda content: content.replace(b"PRIMARY KEY", b"PRILARY KEY"),
     "read-only by its header": lambda content: content[:18] + b"\x09" + content[19:],
 }
 
@@ -261,7 +268,9 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_file_is_reported_in_one_line_and_rebuilt(tmp_path, capfd, damage):
     file = filled(tmp_path)
-    file.write_bytes(damage(file.read_bytes()))
+    sound = file.read_bytes()
+    file.write_bytes(damage(sound))
+    assert file.read_bytes() != sound
     with Store(tmp_path) as store:
         assert_right(store.get_many(NETWORK, ROWS), ROWS)
         store.put_many(NETWORK, ROWS)
@@ -376,7 +385,7 @@ def test_two_processes_that_meet_damage_at_once_report_it_once(tmp_path):
         shutil.rmtree(tmp_path / NETWORK)
 
 
-def test_the_size_is_told_while_other_processes_make_and_remove_files(tmp_path):
+def test_the_size_is_known_while_other_processes_make_and_remove_files(tmp_path):
     size = filled(tmp_path).stat().st_size
     other = python(
         """
@@ -448,98 +457,184 @@ def test_a_folder_that_cannot_be_created_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with Store(tmp_path / "file" / "store") as store:
         assert store.get_many(NETWORK, ["key"]) == {}
-        with pytest.raises(GraftError, match=r"file/store: the store cannot be written .*GRAFT_STORE"):
+        with pytest.raises(GraftError, match=r"file/store: cannot write to the store \(.*GRAFT_STORE"):
             store.put_many(NETWORK, ROWS)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_write_permission_is_one_line(tmp_path):
     tmp_path.chmod(0o500)
-    with Store(tmp_path / "store") as store, pytest.raises(GraftError, match="cannot be written .*GRAFT_STORE"):
+    with Store(tmp_path / "store") as store, pytest.raises(GraftError, match="cannot write to the store .*GRAFT_STORE"):
         store.put_many(NETWORK, ROWS)
 
 
 # The bound ----------------------------------------------------------------------------------------
 
 
-def test_what_was_unused_longest_is_evicted_first(tmp_path, clock):
-    for number in range(40):
-        clock.now += 60
-        with Store(tmp_path, clock=clock) as store:
-            store.put_many(OTHER_NETWORK if number % 2 else NETWORK, blocks([number]))
-    clock.now += 60
-    with Store(tmp_path, clock=clock) as store:
-        store.get_many(NETWORK, blocks([0]))
-    clock.now += 60
-    with Store(tmp_path, clock=clock) as store:
-        before = store.size()
-        freed = store.prune(2 * MEGABYTE)
-        assert store.size() == before - freed
-        assert store.size() <= 2 * MEGABYTE
-        names = (NETWORK, OTHER_NETWORK)
-        left = set().union(*(store.contains_many(name, blocks(range(40))) for name in names))
-    assert len(left) > 14
-    assert left == blocks([0, *range(41 - len(left), 40)]).keys()
+NAMES = [namespace_of({"network": str(number)}) for number in range(5)]
 
 
-def test_a_namespace_that_is_wholly_evicted_leaves_no_file(tmp_path, clock):
-    with Store(tmp_path, clock=clock) as store:
-        store.put_many(NETWORK, blocks(range(10)))
-    clock.now += 60
-    with Store(tmp_path, clock=clock) as store:
-        store.put_many(OTHER_NETWORK, blocks(range(10)))
-        store.prune(0)
-        assert not (tmp_path / NETWORK).exists()
-        assert len(store.get_many(OTHER_NETWORK, blocks(range(10)))) == 10
+def filled_in_turn(folder, numbers=range(5), count=10):
+    """Write a megabyte to each of the namespaces, the first one unused for the longest time."""
+    for number in numbers:
+        with Store(folder) as store:
+            store.put_many(NAMES[number], blocks(range(count)))
+        last_used = time.time() - 3600 + 60 * number
+        os.utime(folder / NAMES[number] / "about.txt", (last_used, last_used))
 
 
-def test_writing_keeps_the_store_within_its_limit(tmp_path, clock):
-    for run in range(4):
-        clock.now += 60
-        with Store(tmp_path, 5 * MEGABYTE, clock=clock) as store:
-            for number in range(run * 20, run * 20 + 20):
-                store.put_many(NETWORK, blocks([number]))
-        assert store.size() <= 5 * MEGABYTE
+def namespaces(folder):
+    return {contents.namespace for contents in Store(folder).contents()}
+
+
+def test_whole_namespaces_are_removed_those_unused_longest_first(tmp_path):
+    filled_in_turn(tmp_path)
     with Store(tmp_path) as store:
-        assert len(store.get_many(NETWORK, blocks(range(60, 80)))) == 20
-        assert len(store.get_many(NETWORK, blocks(range(60)))) > 10
+        store.get_many(NAMES[0], blocks([0]))
+    with Store(tmp_path) as store:
+        before = store.size()
+        freed = store.prune(int(3.9 * MEGABYTE))
+        assert store.size() == before - freed <= 3.9 * MEGABYTE
+        assert namespaces(tmp_path) == {NAMES[0], NAMES[3], NAMES[4]}
+        assert len(store.get_many(NAMES[3], blocks(range(10)))) == 10
+    assert not (tmp_path / NAMES[1]).exists()
 
 
-@pytest.mark.parametrize("use", [Store.get_many, Store.contains_many])
-def test_a_run_never_evicts_what_it_uses_itself(tmp_path, clock, capfd, use):
-    with Store(tmp_path, clock=clock) as store:
-        store.put_many(NETWORK, blocks(range(20)))
-    clock.now += 60
-    with Store(tmp_path, 2 * MEGABYTE, clock=clock) as store:
-        use(store, NETWORK, blocks(range(10)))
-        for number in range(100, 130):
-            clock.now += 5000
-            store.put_many(NETWORK, blocks([number]))
-        kept = [*range(10), *range(100, 130)]
-        assert store.get_many(NETWORK, blocks(range(200))).keys() == blocks(kept).keys()
+def test_no_more_is_removed_than_the_limit_asks_for(tmp_path):
+    filled_in_turn(tmp_path)
+    with Store(tmp_path) as store:
+        assert store.prune(store.size()) == 0
+        store.prune(store.size() - 1)
+    assert namespaces(tmp_path) == set(NAMES[1:])
+
+
+def test_writing_keeps_the_store_within_its_limit(tmp_path):
+    filled_in_turn(tmp_path, range(4))
+    with Store(tmp_path, 5 * MEGABYTE) as store:
+        for number in range(15):
+            store.put_many(NAMES[4], blocks([number]))
+        assert len(store.get_many(NAMES[4], blocks(range(15)))) == 15
+    assert store.size() <= 5 * MEGABYTE
+    assert NAMES[3] in namespaces(tmp_path)
+
+
+def put_a_block(store, namespace, keys):
+    store.put_many(namespace, {"another": block(1)})
+
+
+@pytest.mark.parametrize("use", [Store.get_many, Store.contains_many, put_a_block])
+def test_a_run_keeps_the_namespaces_it_uses_itself(tmp_path, capfd, use):
+    filled_in_turn(tmp_path, range(2))
+    with Store(tmp_path, 2 * MEGABYTE) as store:
+        use(store, NAMES[0], blocks(range(10)))
+        for number in range(20):
+            store.put_many(NAMES[2], blocks([number]))
+        assert namespaces(tmp_path) == {NAMES[0], NAMES[2]}
+        assert store.prune(0) == 0
+        assert len(store.get_many(NAMES[0], blocks(range(10)))) == 10
+        assert len(store.get_many(NAMES[2], blocks(range(20)))) == 20
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert re.search(r"this run needs 2\.\d MB, over the limit of 2\.0 MB \(GRAFT_STORE_LIMIT\)", lines[0])
-    clock.now += 60
-    with Store(tmp_path, 2 * MEGABYTE, clock=clock) as store:
-        store.put_many(NETWORK, blocks([300]))
+    assert re.search(
+        r"needs 2\.\d MB, more than its limit of 2\.0 MB \(GRAFT_STORE_LIMIT\); all of it is in use", lines[0]
+    )
+    with Store(tmp_path, 2 * MEGABYTE) as store:
+        store.put_many(NAMES[3], blocks([300]))
         assert store.size() <= 2 * MEGABYTE
 
 
-def test_reading_again_within_the_hour_writes_nothing(tmp_path, clock):
-    with Store(tmp_path, clock=clock) as store:
-        store.put_many(NETWORK, ROWS)
-    clock.now += 600
-    with Store(tmp_path, clock=clock) as store:
-        store.get_many(NETWORK, ROWS)
-    assert Store(tmp_path).contents()[0].last_used == clock.now
-    with Store(tmp_path, clock=clock) as store:
-        store.get_many(NETWORK, ROWS)
-        store.close()
-        last_used = clock.now
-        clock.now += 600
-        store.get_many(NETWORK, ROWS)
-    assert Store(tmp_path).contents()[0].last_used == last_used
+def test_another_process_keeps_what_it_uses_until_it_ends(tmp_path):
+    filled_in_turn(tmp_path, range(2))
+    code = """
+        with Store(sys.argv[1]) as store:
+            assert store.contains_many(sys.argv[2], ["other"]) == set()
+            print("open", flush=True)
+            sys.stdin.read()
+        """
+    with python(code, tmp_path, NAMES[0], stdin=subprocess.PIPE) as user, Store(tmp_path) as store:
+        assert user.stdout.readline() == "open\n"
+        store.prune(0)
+        assert namespaces(tmp_path) == {NAMES[0]}
+        user.kill()
+        user.wait()
+        store.prune(0)
+        assert namespaces(tmp_path) == set()
+
+
+def test_processes_that_evict_each_others_namespaces_lose_nothing_they_use(tmp_path):
+    code = """
+        import time
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for round in range(8):
+            with Store(sys.argv[1], 10**5) as store:
+                rows = {str(n): np.full(2000, round, np.float64) for n in range(20)}
+                namespace = f"{sys.argv[2]}{round}"
+                store.put_many(namespace, rows)
+                time.sleep(0.02)
+                store.put_many(namespace, {"more": np.zeros(2000)})
+                assert store.get_many(namespace, rows).keys() == rows.keys()
+        """
+    writers = [python(code, tmp_path, letter, stdin=subprocess.PIPE) for letter in "abc"]
+    assert [writer.stdout.readline() for writer in writers] == ["ready\n"] * 3
+    for writer in writers:
+        writer.stdin.write("start\n")
+        writer.stdin.flush()
+    errors = "".join(writer.communicate()[1] for writer in writers)
+    assert [writer.returncode for writer in writers] == [0, 0, 0], errors
+    assert "damaged" not in errors
+    with Store(tmp_path) as store:
+        store.prune(10**5)
+        assert store.size() <= 10**5
+        assert (store.verify().broken, store.verify().damaged_files) == (0, 0)
+
+
+def test_a_removed_namespace_is_filled_again(tmp_path):
+    filled_in_turn(tmp_path, [0])
+    with Store(tmp_path) as store:
+        store.prune(0)
+        assert store.get_many(NAMES[0], ["0"]) == {}
+        store.put_many(NAMES[0], ROWS)
+        assert_right(store.get_many(NAMES[0], ROWS), ROWS)
+
+
+def test_a_use_renews_the_last_use_and_a_look_does_not(tmp_path):
+    filled_in_turn(tmp_path, range(2))
+    with Store(tmp_path) as store:
+        store.verify()
+        old, older = (contents.last_used for contents in store.contents())
+        assert older < old < time.time() - 1800
+        assert [contents.namespace for contents in store.contents()] == [NAMES[1], NAMES[0]]
+        store.contains_many(NAMES[0], ["0"])
+        assert [contents.namespace for contents in store.contents()] == [NAMES[0], NAMES[1]]
+        assert store.contents()[0].last_used == pytest.approx(time.time(), abs=600)
+
+
+def test_a_namespace_of_an_earlier_version_without_a_last_use_goes_first(tmp_path):
+    filled_in_turn(tmp_path, range(2))
+    (tmp_path / NAMES[1] / "about.txt").unlink()
+    with Store(tmp_path) as store:
+        store.prune(store.size() - 1)
+    assert namespaces(tmp_path) == {NAMES[0]}
+
+
+def test_what_a_killed_process_left_half_removed_is_removed(tmp_path):
+    filled_in_turn(tmp_path, [0, 1])
+    (tmp_path / NAMES[0]).rename(tmp_path / ".old")
+    with Store(tmp_path) as store:
+        assert store.size() > 2 * MEGABYTE
+        store.prune(int(1.5 * MEGABYTE))
+        assert store.size() < 1.5 * MEGABYTE
+    assert namespaces(tmp_path) == {NAMES[1]}
+
+
+def test_the_contents_say_what_each_namespace_holds(tmp_path):
+    with Store(tmp_path) as store:
+        store.describe(NETWORK, {"backbone": "one", "size": "224"})
+        store.put_many(NETWORK, blocks(range(3)))
+    (found,) = Store(tmp_path).contents()
+    assert (found.namespace, found.description, found.records) == (NETWORK, "backbone one, size 224", 3)
+    assert 300_000 < found.size <= Store(tmp_path).size()
 
 
 def test_the_limit_comes_from_the_environment(tmp_path, monkeypatch):
