@@ -16,15 +16,15 @@ def main() -> None:
     parameters = params.load()
     table = read_image_table()
     images, train = (image_requests(images.files(), images.sha256) for images in (table, table.part("train")))
-    # Of each training image the views 1 to `head.views` in a row, the images as in split.csv.
+    # Views 1 to `head.views` of each training image, one image after the other in the order of split.csv.
     views = [image._replace(view=view) for image in train for view in range(1, parameters.head.views + 1)]
     shape = read_json(paths.BACKBONE_DESCRIPTION)["features"]
     augment = view_settings(parameters.augment, parameters.dataset)
     with Store(default_folder()) as store:
-        # The maps too: fine_tune then finds them in the store.
+        # The maps too, for fine_tune to find them in the store.
         activations = frozen_activations(("map", "features"), augment, store)
         computed = activations.fill(images + views)
-        # Both files are written before either takes an earlier one's place.
+        # Both files are complete before either replaces an earlier one.
         with ExitStack() as both:
             write_features(activations, images, shape, both.enter_context(replacing(paths.FEATURES)))
             if views:

@@ -2,17 +2,20 @@
 
 import shutil
 from collections import Counter
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from graft.activations import inference
 from graft.activations.inference import Activations, Pixels, Request
 from graft.activations.litert import Network
 from graft.activations.store import Store
 from graft.core.errors import GraftError
 from graft.core.files import sha256_of
 from graft.images import augmentation, loader
+from graft.settings.params import Augment
 
 AUGMENT = augmentation.NEUTRAL | {"flip": "horizontal", "rotation": 15, "zoom": 0.1, "shift": 0.1}
 AUGMENT |= {"brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "probability": 1}
@@ -41,19 +44,33 @@ def requests(image_folder):
 
 @pytest.fixture
 def activations(tmp_path, network):
-    """Return a function that opens the engine on a store of that name, to read all outputs of requests in bytes."""
+    """Return a function of requests: how many it computed into a store of that name, and the bytes of both outputs."""
     opened = []
 
     def read(requests, folder="store", pixels=PIXELS, fill=True):
         store = Store(tmp_path / folder)
         opened.append(store)
-        engine_here = Activations(network, ("map", "features"), pixels, store)
-        computed = engine_here.fill(requests) if fill else None
-        return computed, [engine_here.read(output, requests).tobytes() for output in ("map", "features")]
+        both = Activations(network, ("map", "features"), pixels, store)
+        number = both.fill(requests) if fill else None
+        return number, [both.read(output, requests).tobytes() for output in ("map", "features")]
 
     yield read
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def image_readings(monkeypatch):
+    """How often each image file is read."""
+    readings = Counter()
+    read = loader.read
+
+    def counted(path, size, resize):
+        readings[path] += 1
+        return read(path, size, resize)
+
+    monkeypatch.setattr(loader, "read", counted)
+    return readings
 
 
 def views(requests, numbers):
@@ -105,6 +122,15 @@ def test_copies_of_a_file_are_computed_once_and_each_has_its_row(activations, ne
     assert maps
 
 
+def test_a_file_with_copies_is_read_once_for_all_its_views(activations, requests, image_readings):
+    path, sha256, _ = requests[0]
+    copy = path.with_name("copy" + path.suffix)
+    shutil.copy(path, copy)
+    wanted = [Request(path, sha256, 0), Request(copy, sha256, 1), Request(path, sha256, 2)]
+    assert activations(wanted)[0] == 3
+    assert image_readings.total() == 1
+
+
 def test_a_file_of_the_same_name_with_other_content_is_another_image(activations, requests):
     path = requests[0].path
     activations(requests)
@@ -112,17 +138,9 @@ def test_a_file_of_the_same_name_with_other_content_is_another_image(activations
     assert activations([Request(path, "0" * 64)])[0] == 1
 
 
-def test_each_view_is_computed_once_and_its_image_is_read_once(activations, requests, monkeypatch):
-    readings = Counter()
-    read = loader.read
-
-    def counted(path, size, resize):
-        readings[path] += 1
-        return read(path, size, resize)
-
-    monkeypatch.setattr(loader, "read", counted)
+def test_each_view_is_computed_once_and_its_image_is_read_once(activations, requests, image_readings):
     assert activations(views(requests, range(4)))[0] == 4 * 36
-    assert set(readings.values()) == {1}
+    assert set(image_readings.values()) == {1}
     assert activations(views(requests, range(4)))[0] == 0
 
 
@@ -138,16 +156,106 @@ def test_a_view_is_the_same_alone_and_among_others(activations, requests):
     assert together[row * 7 : row * 8] == alone
 
 
-def test_other_augmentation_computes_the_views_anew_but_not_the_images(activations, requests):
-    activations(views(requests, range(3)))
-    other = Pixels(16, "squash", AUGMENT | {"rotation": 5})
-    assert activations(views(requests, range(3)), pixels=other)[0] == 2 * 36
+class MeanNetwork:
+    """A chain of networks that give the mean of the image, by names that a test chooses."""
+
+    def __init__(self, *sha256, engine="LiteRT 1"):
+        self.sha256 = sha256
+        self.engine = engine
+
+    def __call__(self, image):
+        return [np.full(3, image.mean(), np.float32) for _ in self.sha256]
 
 
-@pytest.mark.parametrize("pixels", [Pixels(16, "crop", AUGMENT), Pixels(16, "pad", AUGMENT)])
-def test_other_pixels_are_other_images(activations, requests, pixels):
-    activations(requests)
-    assert activations(requests, pixels=pixels)[0] == 36
+def computed(store, requests, networks=("a",), outputs=("features",), pixels=PIXELS, engine="LiteRT 1"):
+    """Return for how many requests the store has nothing yet."""
+    return Activations(MeanNetwork(*networks, engine=engine), outputs, pixels, store).fill(requests)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "store") as store:
+        yield store
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"outputs": ("map",)},
+        {"networks": ("b",)},
+        {"pixels": Pixels(8, "squash", AUGMENT)},
+        {"pixels": Pixels(16, "crop", AUGMENT)},
+        {"pixels": Pixels(16, "pad", AUGMENT)},
+        {"engine": "LiteRT 2"},
+    ],
+    ids=["output", "network", "size", "crop", "pad", "engine"],
+)
+def test_what_the_numbers_depend_on_is_part_of_their_identity(store, requests, monkeypatch, other):
+    # Of one type, for the type is part of the identity too.
+    monkeypatch.setitem(inference.DTYPES, "map", np.dtype(np.float32))
+    every = views(requests[:3], [0, 1])
+    assert computed(store, every) == 6
+    assert computed(store, every, **other) == 6
+    assert computed(store, every) == computed(store, every, **other) == 0
+
+
+def test_another_loader_is_another_identity(store, requests, monkeypatch):
+    every = views(requests[:3], [0, 1])
+    assert computed(store, every) == 6
+    monkeypatch.setattr(loader, "VERSION", loader.VERSION + ", another Pillow")
+    assert computed(store, every) == 6
+
+
+def test_another_type_is_another_identity(store, requests, monkeypatch):
+    every = views(requests[:3], [0, 1])
+    assert computed(store, every) == 6
+    monkeypatch.setitem(inference.DTYPES, "features", np.dtype(np.float16))
+    assert computed(store, every) == 6
+
+
+def test_features_depend_on_both_networks_and_maps_on_the_first_alone(store, requests):
+    both = ("map", "features")
+    assert computed(store, requests[:3], ("trunk", "top"), both) == 3
+    assert computed(store, requests[:3], ("trunk", "another top"), both) == 3
+    assert computed(store, requests[:3], ("trunk",), ("map",)) == 0
+    assert computed(store, requests[:3], ("another trunk", "top"), both) == 3
+    assert computed(store, requests[:3], ("another trunk",), ("map",)) == 0
+
+
+OTHER_VIEWS = {"flip": "both", "rotation": 5, "zoom": 0.2, "shift": 0.2, "crop_jitter": 1, "shear": 5, "crop": 0.9}
+OTHER_VIEWS |= {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "probability": 0.5}
+OTHER_VIEWS |= {"randaugment": {"count": 1, "magnitude": 9}}
+
+
+@pytest.mark.parametrize("name", sorted(Augment.model_fields.keys() - {"views"}))
+def test_views_with_another_setting_are_computed_again_but_not_the_images(store, requests, name):
+    other = Pixels(16, "squash", AUGMENT | {name: OTHER_VIEWS[name]})
+    assert computed(store, views(requests[:3], range(3))) == 9
+    assert computed(store, views(requests[:3], range(3)), pixels=other) == 6
+    assert computed(store, views(requests[:3], range(3))) == 0
+
+
+def test_views_of_another_version_of_the_augmentation_are_computed_again_but_not_the_images(
+    store, requests, monkeypatch
+):
+    assert computed(store, views(requests[:3], range(3))) == 9
+    monkeypatch.setattr(augmentation, "VERSION", augmentation.VERSION + "+")
+    assert computed(store, views(requests[:3], range(3))) == 6
+
+
+def test_views_with_earlier_settings_can_be_removed_while_the_images_stay(tmp_path, requests):
+    every, other = views(requests[:3], range(3)), Pixels(16, "squash", AUGMENT | {"rotation": 5})
+    with Store(tmp_path / "store") as store:
+        assert computed(store, every) == 9
+    with Store(tmp_path / "store") as store:
+        assert computed(store, every, pixels=other) == 6
+        store.prune(0)
+        assert computed(store, every, pixels=other) == 0
+        assert computed(store, every) == 6
+
+
+def test_a_network_names_its_engine_with_its_version(network):
+    assert network.engine == f"LiteRT {version('ai-edge-litert')}"
 
 
 @pytest.mark.parametrize("resize", loader.RESIZERS)
@@ -203,6 +311,7 @@ def test_an_unreadable_image_stops_with_its_path(activations, requests):
 def test_values_that_half_precision_cannot_hold_are_refused(tmp_path, requests, network):
     class Loud:
         sha256 = ("0" * 64,)
+        engine = "LiteRT 1"
 
         def __call__(self, image):
             return [np.full((2, 2, 1), 1e5, np.float32)]
@@ -214,6 +323,7 @@ def test_values_that_half_precision_cannot_hold_are_refused(tmp_path, requests, 
 def test_a_map_that_half_precision_cannot_hold_leaves_its_features(tmp_path, requests):
     class LoudBelow:
         sha256 = ("0" * 64, "1" * 64)
+        engine = "LiteRT 1"
 
         def __call__(self, image):
             return [np.full((2, 2, 1), 1e5, np.float32), np.ones(3, np.float32)]

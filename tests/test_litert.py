@@ -63,7 +63,7 @@ def test_a_missing_file_is_one_line(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no network", b"\0" * 1000])
 def test_a_file_that_is_no_network_is_one_line(tmp_path, content):
     (tmp_path / "a.tflite").write_bytes(content)
-    with pytest.raises(GraftError, match=r"a\.tflite: no compiled network; `dvc repro` writes it anew$"):
+    with pytest.raises(GraftError, match=r"a\.tflite: not a compiled network; `dvc repro` writes it anew$"):
         Network(tmp_path / "a.tflite")
 
 

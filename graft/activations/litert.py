@@ -1,6 +1,7 @@
-"""A compiled network: images in, arrays out, by LiteRT alone; TensorFlow is never imported."""
+"""Compiled networks run by LiteRT alone; TensorFlow is never imported."""
 
 import threading
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,24 @@ LOADING = threading.Lock()
 
 
 class Network:
-    """Compiled networks in a chain, each fed with what the one before gives.
+    """Compiled networks in a chain: the output of each is the input of the next.
 
-    Calls may come from several threads at once; each thread has interpreters of its own, of one thread each. Results
-    do not depend on the number of threads.
+    Several threads may call it at once: each has its own interpreters, which use one thread. Results do not depend on
+    the number of threads.
 
     Attributes
     ----------
+    engine : name and version of what computes.
     sha256 : of each file, 64 hexadecimal digits.
-    input_shape : (height, width, channels) of the image or map that the first one takes.
+    input_shape : (height, width, channels) of the first network's input.
 
     Raises
     ------
     GraftError
-        If a file is missing or no compiled network.
+        If a file is missing or not a compiled network.
     """
+
+    engine = f"LiteRT {version('ai-edge-litert')}"
 
     def __init__(self, *paths: Path):
         self._paths = paths
@@ -41,7 +45,7 @@ class Network:
 
         Parameters
         ----------
-        image : of `input_shape`; uint8 RGB for a network that starts at the image.
+        image : array of `input_shape`; uint8 RGB for a network that starts at the image, else float32.
         """
         outputs = []
         for interpreter in self._chain():
@@ -61,10 +65,10 @@ def _interpreter(path: Path) -> Interpreter:
     if not path.is_file():
         raise GraftError(f"{path}: no such file; `dvc repro` writes it")
     try:
-        # Standard error is the process's, so one thread at a time may hide it.
+        # Standard error belongs to the whole process, so only one thread at a time may hide it.
         with LOADING, hidden():
             interpreter = Interpreter(model_path=str(path), num_threads=1)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise GraftError(f"{path}: no compiled network; `dvc repro` writes it anew") from error
+        raise GraftError(f"{path}: not a compiled network; `dvc repro` writes it anew") from error
     return interpreter
