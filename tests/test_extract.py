@@ -85,7 +85,7 @@ def test_fine_tuning_finds_the_maps_of_the_same_images_and_views_in_the_store(ta
     assert capsys.readouterr().out.splitlines()[-1] == "54 views of 18 images, 0 computed now"
 
 
-def test_what_stops_between_the_two_files_leaves_both_of_before(table, project, monkeypatch):
+def test_a_fault_between_the_two_files_keeps_both_of_before(table, project, monkeypatch):
     project.set(head__views=1)
     extract.main()
     before = paths.FEATURES.read_bytes(), paths.VIEW_FEATURES.read_bytes()

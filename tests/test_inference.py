@@ -1,4 +1,4 @@
-"""The inference loop: every image and view computed once, and the same numbers wherever they come from."""
+"""The inference loop: every image and view is computed once; stored and computed numbers are the same."""
 
 import shutil
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Compiled networks: arrays out of images, the same from any thread, without TensorFlow."""
+"""Compiled networks: an image in, arrays out, the same in every thread, without TensorFlow."""
 
 import numpy as np
 import pytest
@@ -22,14 +22,14 @@ def test_a_network_gives_what_its_formula_says(compiled, images):
     np.testing.assert_allclose(probabilities, expected, rtol=1e-5)
 
 
-def test_each_network_of_a_chain_is_fed_with_what_the_one_before_gives(compiled, images):
+def test_the_output_of_each_network_of_a_chain_is_the_input_of_the_next(compiled, images):
     feature_map, features = Network(compiled.trunk, compiled.top)(images[0])
     assert feature_map.shape == (8, 8, 4)
     assert feature_map.any()
     np.testing.assert_allclose(features, feature_map.mean(axis=(0, 1)), rtol=1e-5)
 
 
-def test_it_says_what_it_takes_and_which_files_it_is(compiled):
+def test_it_knows_its_input_shape_and_the_hashes_of_its_files(compiled):
     network = Network(compiled.trunk, compiled.top)
     assert network.input_shape == (16, 16, 3)
     assert network.sha256 == [sha256_of(compiled.trunk), sha256_of(compiled.top)]

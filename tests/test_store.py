@@ -261,6 +261,7 @@ DAMAGES = {
     "good header, broken pages": lambda content: content[:16384] + random_bytes(content[16384:]),
     "zeroed pages": lambda content: content[:16384] + bytes(len(content) - 16384),
     "a key column that is none": lambda content: content.replace(b"PRIMARY KEY", b"PRILARY KEY"),
+    "of an earlier format": lambda content: content[:60] + (1).to_bytes(4, "big") + content[64:],
     "read-only by its header": lambda content: content[:18] + b"\x09" + content[19:],
 }
 
