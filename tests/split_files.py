@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from graft.core.files import sha256_of, write_json, write_rows
-from graft.data.folders import COLUMNS
+from graft.images.table import COLUMNS
 
 
 def write_split(image_folder: Path) -> list[dict[str, str]]:

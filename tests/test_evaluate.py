@@ -11,7 +11,7 @@ from split_files import write_split
 
 from graft.core.errors import GraftError
 from graft.core.files import read_rows, write_json, write_rows
-from graft.data.folders import COLUMNS
+from graft.images.table import COLUMNS
 from graft.scores.intervals import wilson_interval
 from stages import evaluate
 

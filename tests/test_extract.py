@@ -12,9 +12,8 @@ from graft.activations.store import Store
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import read_rows, sha256_of, write_json, write_rows
-from graft.data.folders import COLUMNS
 from graft.images import loader
-from graft.images.table import read_image_table
+from graft.images.table import COLUMNS, read_image_table
 from graft.settings import params
 from graft.settings.resolved import view_settings
 from stages import extract, fine_tune

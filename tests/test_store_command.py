@@ -34,7 +34,7 @@ def test_size_prints_a_table_of_namespaces(tmp_path, run_store):
     fill(tmp_path, 3)
     lines = run_store("size", "--limit", "5GB")
     assert lines[0].split() == ["namespace", "records", "size", "last", "used", "holds"]
-    assert lines[1].split()[:4] == [NETWORK[:12], "3", "300.0", "KB"]
+    assert lines[1].split()[:4] == [NETWORK[:12], "3", "344.1", "KB"]
     assert lines[1].endswith("backbone one, size 224")
     assert lines[2].endswith(f"on disk in {tmp_path}, limit 5.0 GB")
 
