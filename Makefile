@@ -33,10 +33,10 @@ restore: ## go back to the last commit's parameters and results, without trainin
 	dvc checkout
 
 crossval: $(INSTALLED) ## judge on every fold: make crossval SET="backbone=MobileNetV2 lr=1e-4" NAME=mobilenet AGAINST=lite0
-	graft crossval $(SET:%=-S '%') $(NAME:%=--name '%') $(AGAINST:%=--against '%')
+	python -m graft crossval $(SET:%=-S '%') $(NAME:%=--name '%') $(AGAINST:%=--against '%')
 
 study: $(INSTALLED) ## rank the variants of a study in studies.yaml: make study NAME=augmentation
-	graft study $(SET:%=-S '%') '$(NAME)'
+	python -m graft study $(SET:%=-S '%') '$(NAME)'
 
 test: $(INSTALLED) ## check the style and run the tests
 	ruff check .
