@@ -10,6 +10,7 @@ stages:
     cmd: python stages/evaluate.py
     deps: [stages/evaluate.py]
     params: [lr, seed, split.fold]
+    outs: [data/images.csv]
     metrics:
       - metrics: {cache: false}
 """
@@ -27,11 +28,15 @@ metrics = {
     "fine_tune": {"fine_tuned_validation": figures},
     "export": {"exported": "fine_tuned", "exported_validation": figures},
 }
-os.makedirs("metrics", exist_ok=True)
+for folder in ("data", "metrics"):
+    os.makedirs(folder, exist_ok=True)
 for name in metrics:
     json.dump(metrics[name], open(f"metrics/{name}.json", "w"))
+with open("data/images.csv", "w") as file:
+    print("path,label,split", "any.png,a,", sep="\\n", file=file)
 with open("metrics/predictions.csv", "w") as file:
-    print("path,actual,predicted,p_a,p_b", f"{fold}1.png,a,a,1,0", f"{fold}2.png,b,a,1,0", sep="\\n", file=file)
+    print("path,actual,predicted,p_actual,p_predicted,second,p_second", file=file)
+    print(f"{fold}1.png,a,a,1,1,b,0", f"{fold}2.png,b,a,0,1,b,0", sep="\\n", file=file)
 """
 GIT_CONFIG = "[user]\nname = Test\nemail = test@example.org\n[init]\ndefaultBranch = main\n"
 
@@ -57,7 +62,7 @@ def commit(home: Path, set_variable: Callable[[str, str], None]) -> None:
     Path(".dvc").mkdir()
     Path(".dvc/config").touch()
     Path(".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
-    Path(".gitignore").write_text("/.cache/\n")
+    Path(".gitignore").write_text("/.cache/\n/data/\n")
     git("init", "-q")
     git("add", ".")
     git("commit", "-q", "-m", "A pipeline of one stage")

@@ -1,10 +1,11 @@
 """Cross-validation: each image is judged once, and two classifiers are compared image by image."""
 
 import io
-import json
 import os
+import re
 import shutil
 import subprocess
+from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,17 @@ import revisions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graft.commands import crossval
+from graft.commands import crossval, crossval_figures
+from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import write_text
+from graft.scores.intervals import mcnemar
 
 ROOT = Path(__file__).resolve().parents[1]
+HEADER = "path,actual,predicted,p_actual,p_predicted,second,p_second\n"
 FOLDS = [
-    "path,actual,predicted,p_0,p_NA\na.jpg,0,0,0.9,0.1\nb.jpg,0,NA,0.4,0.6\nc.jpg,NA,NA,0.2,0.8\n",
-    "path,actual,predicted,p_0,p_NA\nd.jpg,0,0,1.0,0.0\ne.jpg,NA,NA,0.0,1.0\n",
+    HEADER + "a.jpg,0,0,0.9,0.9,NA,0.1\nb.jpg,0,NA,0.4,0.6,0,0.4\nc.jpg,NA,NA,0.8,0.8,0,0.2\n",
+    HEADER + "d.jpg,0,0,1.0,1.0,NA,0.0\ne.jpg,NA,NA,1.0,1.0,0,0.0\n",
 ]
 
 
@@ -34,26 +38,20 @@ def repository(project):
 
 @pytest.fixture
 def images(repository):
-    """What `collected` makes of two folds, with class names that pandas would take for a number and for nothing."""
+    """The tested images of two folds, with class names that pandas would take for a number and for nothing."""
     for fold, predictions in enumerate(FOLDS):
         revisions.commit(f"fold{fold}", {"metrics/predictions.csv": predictions})
-    return crossval.collected(["fold0", "fold1"])
+    return crossval.tested_images(["fold0", "fold1"])
 
 
-def test_every_image_is_collected_with_its_fold_and_names_stay_text(images):
+def test_every_image_is_listed_with_its_fold_and_names_stay_text(images):
     assert images[crossval.COLUMNS].to_csv(index=False, lineterminator="\n") == (
         "path,fold,actual,predicted\na.jpg,0,0,0\nb.jpg,0,0,NA\nc.jpg,0,NA,NA\nd.jpg,1,0,0\ne.jpg,1,NA,NA\n"
     )
 
 
-def test_an_image_that_is_tested_twice_is_refused(repository):
-    revisions.commit("fold0", {"metrics/predictions.csv": FOLDS[0]})
-    with pytest.raises(GraftError, match=r"^a\.jpg: tested in more than one fold; a data set that brings its own"):
-        crossval.collected(["fold0", "fold0"])
-
-
 def test_the_figures_are_over_all_images_and_over_the_folds(images):
-    figures = crossval.figures(images)
+    figures = crossval_figures.of_images(images)
     assert figures.pop("recall") == pytest.approx({"0": 2 / 3, "NA": 1})
     assert figures.pop("fold_accuracy") == pytest.approx([2 / 3, 1])
     assert figures == pytest.approx(
@@ -79,7 +77,7 @@ def test_the_head_alone_is_pooled_from_its_folds():
         {"accuracy": 2 / 3, "images": 3, "balanced_accuracy": 0.75},
         {"accuracy": 1.0, "images": 2, "balanced_accuracy": 1.0},
     ]
-    figures = crossval.head_figures(heads)
+    figures = crossval_figures.of_heads(heads)
     assert figures["accuracy"] == pytest.approx(4 / 5)
     assert figures["accuracy_mean"] == pytest.approx(5 / 6)
     assert figures["balanced_accuracy_mean"] == pytest.approx(0.875)
@@ -89,19 +87,9 @@ def test_the_head_alone_is_pooled_from_its_folds():
 def test_the_accuracy_over_all_images_lies_within_its_interval_and_between_the_folds(counts):
     images = np.array([right + wrong for right, wrong in counts])
     right = np.array([right for right, _ in counts])
-    found = crossval.shares(right, images)
+    found = crossval_figures.accuracies(right, images)
     assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
     assert (right / images).min() - 1e-12 <= found["accuracy"] <= (right / images).max() + 1e-12
-
-
-def test_the_validation_accuracy_is_that_of_the_exported_model(repository):
-    metrics = {
-        "head": {"head": {}, "head_validation": {"accuracy": 0.75}},
-        "fine_tune": {"fine_tuned_validation": {"accuracy": 0.875}},
-        "export": {"exported": "head", "exported_validation": {"accuracy": 0.8}},
-    }
-    revisions.commit("fold0", {f"metrics/{name}.json": json.dumps(values) for name, values in metrics.items()})
-    assert crossval.validation_accuracy("fold0") == 0.8
 
 
 @pytest.mark.parametrize(
@@ -119,14 +107,14 @@ def test_the_validation_accuracy_is_that_of_the_exported_model(repository):
     ],
 )
 def test_mcnemars_test_is_the_exact_binomial_one(only_first, only_second, p_value):
-    assert crossval.mcnemar(only_first, only_second) == pytest.approx(p_value, rel=0.02)
+    assert mcnemar(only_first, only_second) == pytest.approx(p_value, rel=0.02)
 
 
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_mcnemars_test_does_not_care_who_is_first(only_first, only_second):
-    p_value = crossval.mcnemar(only_first, only_second)
+    p_value = mcnemar(only_first, only_second)
     assert 0 < p_value <= 1
-    assert p_value == pytest.approx(crossval.mcnemar(only_second, only_first))
+    assert p_value == pytest.approx(mcnemar(only_second, only_first))
 
 
 def table(text):
@@ -138,7 +126,7 @@ THERE = table("e,y,y\nd,y,x\nc,y,x\nb,x,y\na,x,x\n")
 
 
 def test_two_classifiers_are_paired_by_image_and_only_their_differences_count():
-    assert crossval.compared(HERE, THERE, "there") == {
+    assert crossval_figures.mcnemar_test(HERE, THERE, "there") == {
         "against": "there",
         "accuracy": 0.4,
         "only_this_right": 2,
@@ -148,14 +136,16 @@ def test_two_classifiers_are_paired_by_image_and_only_their_differences_count():
 
 
 def test_the_same_classifier_does_not_differ_from_itself():
-    pair = crossval.compared(HERE, HERE, "here")
+    pair = crossval_figures.mcnemar_test(HERE, HERE, "here")
     assert (pair["only_this_right"], pair["only_other_right"], pair["p_value"]) == (0, 0, 1.0)
 
 
 @settings(max_examples=20)
 @given(st.permutations(range(5)), st.permutations(range(5)))
 def test_the_comparison_does_not_depend_on_the_order_of_the_images(order, other):
-    assert crossval.compared(HERE.iloc[order], THERE.iloc[other], "x") == crossval.compared(HERE, THERE, "x")
+    assert crossval_figures.mcnemar_test(HERE.iloc[order], THERE.iloc[other], "x") == crossval_figures.mcnemar_test(
+        HERE, THERE, "x"
+    )
 
 
 def test_other_images_are_refused():
@@ -163,12 +153,12 @@ def test_other_images_are_refused():
     with pytest.raises(
         GraftError, match=r"^other: not the same images, 2 only here and 1 only there, such as d, e, z$"
     ):
-        crossval.compared(HERE, other, "other")
+        crossval_figures.mcnemar_test(HERE, other, "other")
 
 
 def test_other_classes_are_refused():
     with pytest.raises(GraftError, match=r"^other: not the same classes, 1 differ, such as e$"):
-        crossval.compared(HERE, table("a,x,x\nb,x,x\nc,y,y\nd,y,x\ne,x,x\n"), "other")
+        crossval_figures.mcnemar_test(HERE, table("a,x,x\nb,x,x\nc,y,y\nd,y,x\ne,x,x\n"), "other")
 
 
 @pytest.mark.parametrize("name", ["kept.csv", "kept.json", "mobilenet", "main"])
@@ -177,7 +167,9 @@ def test_another_cross_validation_is_a_file_a_name_or_a_revision(repository, nam
     write_text("kept.csv", text)
     write_text(".cache/crossval/mobilenet.csv", text)
     revisions.commit("results", {"metrics/crossval.csv": text})
-    assert crossval.earlier(name).to_dict("records") == [{"path": "a.jpg", "fold": 0, "actual": "0", "predicted": "NA"}]
+    assert crossval.other_images(name).to_dict("records") == [
+        {"path": "a.jpg", "fold": 0, "actual": "0", "predicted": "NA"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -191,13 +183,13 @@ def test_another_cross_validation_is_a_file_a_name_or_a_revision(repository, nam
 def test_a_file_that_crossval_did_not_write_is_refused(project, text, message):
     Path("kept.csv").write_text(text)
     with pytest.raises(GraftError, match=message):
-        crossval.earlier("kept.csv")
+        crossval.other_images("kept.csv")
 
 
 def test_a_revision_without_a_cross_validation_is_one_line(repository):
     revisions.commit("nothing", {})
     with pytest.raises(GraftError, match=r"^metrics/crossval\.csv at nothing: [^\n]+; give the name of"):
-        crossval.earlier("nothing")
+        crossval.other_images("nothing")
 
 
 def test_a_fold_cannot_be_set(project):
@@ -205,15 +197,67 @@ def test_a_fold_cannot_be_set(project):
         crossval.fold_experiments("any", {"split.fold": "1"})
 
 
-def test_a_failed_fold_leaves_the_earlier_result_whole(project, monkeypatch, tmp_path):
-    one_stage.write()
-    write_text(crossval.SUMMARY, "earlier")
-    one_stage.commit(tmp_path / "home", monkeypatch.setenv)
-    monkeypatch.setattr("sys.argv", ["crossval", "-S", "lr=2", "--name", "fast"])
+def run_crossval(*arguments):
+    parser = ArgumentParser()
+    crossval.add_arguments(parser)
+    crossval.main(parser.parse_args(arguments))
+
+
+@pytest.fixture
+def pipeline(project, monkeypatch, tmp_path):
+    """Return a function that makes the project a repository with a pipeline of one stage, its script as given."""
+
+    def make(script=one_stage.SCRIPT):
+        one_stage.write()
+        Path("stages/evaluate.py").write_text(script)
+        one_stage.commit(tmp_path / "home", monkeypatch.setenv)
+
+    return make
+
+
+def test_a_failed_fold_leaves_the_earlier_result_whole(pipeline):
+    write_text(paths.CROSSVAL, "earlier")
+    pipeline()
     with pytest.raises(GraftError, match=r"^fast-fold0: failed, lr is too large; [^\n]* its log is [^\n]+\.log$"):
-        crossval.main()
+        run_crossval("-S", "lr=2", "--name", "fast")
     assert one_stage.git("status", "--porcelain") == ""
-    assert crossval.SUMMARY.read_text() == "earlier"
+    assert paths.CROSSVAL.read_text() == "earlier"
+
+
+WITH_TEST_PART = "path,label,split\ntrain/a/1.png,a,train\ntest/a/1.png,a,test\n"
+NO_FOLDS = r"^data/images\.csv: the data set brings its own test part, so it has no folds; "
+
+
+def test_a_data_set_with_its_own_test_part_is_refused_after_the_first_run_on_it(pipeline, capsys):
+    pipeline(one_stage.SCRIPT.replace('"any.png,a,"', '"any.png,a,test"'))
+    with pytest.raises(GraftError, match=NO_FOLDS):
+        run_crossval()
+    assert re.fullmatch(r"1 of 5: crossval-fold0 \(\d+ s\)\n", capsys.readouterr().out)
+
+
+LOCK = "stages: {download: {cmd: any, params: {params.yaml: {dataset: digits}}}}\n"
+
+
+def test_a_data_set_with_its_own_test_part_that_the_workspace_has_is_refused_before_anything_runs(pipeline, capsys):
+    pipeline()
+    write_text("dvc.lock", LOCK)
+    write_text(paths.IMAGES, WITH_TEST_PART)
+    with pytest.raises(GraftError, match=NO_FOLDS):
+        run_crossval()
+    assert capsys.readouterr().out == ""
+
+
+def test_the_images_of_the_workspace_say_nothing_of_another_data_set(project):
+    write_text("dvc.lock", LOCK)
+    write_text(paths.IMAGES, WITH_TEST_PART)
+    assert crossval.listed_images({"lr": "0.5"}) == WITH_TEST_PART
+    assert crossval.listed_images({"dataset": "flower_photos"}) is None
+
+
+@pytest.mark.parametrize("present", [paths.IMAGES, Path("dvc.lock")])
+def test_without_a_run_in_the_workspace_no_images_are_known(project, present):
+    write_text(present, LOCK)
+    assert crossval.listed_images({}) is None
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
@@ -224,9 +268,10 @@ def test_make_passes_its_variables_on():
         result = subprocess.run(command, cwd=ROOT, env=os.environ | {"NAME": "host"}, capture_output=True, text=True)
         return [line.split() for line in result.stdout.splitlines()][-1]
 
-    crossval = ["python", "-m", "graft.commands.crossval"]
+    crossval = ["python", "-m", "graft", "crossval"]
     assert printed("crossval") == crossval
     assert printed("crossval", "SET=lr=1e-4 seed=1", "NAME=mobile", "AGAINST=main") == [
         *crossval, "-S", "'lr=1e-4'", "-S", "'seed=1'", "--name", "'mobile'", "--against", "'main'",
     ]  # fmt: skip
-    assert printed("study", "NAME=depth", "SET=lr=1") == ["python", "-m", "graft.commands.study", "-S", "'lr=1'", "'depth'"]
+    study = ["python", "-m", "graft", "study"]
+    assert printed("study", "NAME=depth", "SET=lr=1") == [*study, "-S", "'lr=1'", "'depth'"]

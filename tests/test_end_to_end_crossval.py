@@ -1,15 +1,21 @@
-"""`make crossval`, by the real dvc."""
+"""`graft crossval`, by the real dvc."""
 
 import json
 
+from clones import ran
+
 # What costs least, and still goes through every stage.
 SETTINGS = ("split.folds=2", "fine_tune.epochs=0", "augment.views=0")
+CROSSVAL = ("-m", "graft", "crossval", *(part for text in SETTINGS for part in ("-S", text)))
 
 
-def test_folds_run_as_experiments_once_and_the_workspace_stays_as_it_was(clone):
-    crossval = ["python", "-m", "graft.commands.crossval", *(part for text in SETTINGS for part in ("-S", text))]
-    printed = clone.run(*crossval, "--name", "first")
-    assert "done before" not in printed
+def logs(clone, name):
+    return [path.read_text() for path in sorted((clone.path / ".cache/experiments").glob(f"{name}-*.log"))]
+
+
+def test_folds_run_as_experiments_and_the_workspace_stays_as_it_was_and_nothing_is_computed_twice(clone):
+    printed = clone.run("python", *CROSSVAL, "--name", "first")
+    assert "nothing had to be computed" not in printed
     assert clone.git("status", "--porcelain") == "?? metrics/crossval.csv\n?? metrics/crossval.json\n"
     summary = json.loads((clone.path / "metrics/crossval.json").read_text())
     images = (clone.path / "metrics/crossval.csv").read_text().splitlines()
@@ -18,9 +24,14 @@ def test_folds_run_as_experiments_once_and_the_workspace_stays_as_it_was(clone):
     # Colours: nothing easier.
     assert summary["recall"].keys() == {"blue", "green", "red"}
     assert min(summary["accuracy"], summary["head"]["accuracy"]) > 0.9
-    for log in (clone.path / ".cache/experiments").glob("first-*.log"):
-        assert "of 60 images, 0 computed now" in log.read_text()
-    again = clone.run(*crossval, "--name", "second", "--against", "first")
-    assert again.count("done before, as first-fold") == 2
-    assert "McNemar p 1" in again
-    assert json.loads((clone.path / "metrics/crossval.json").read_text())["mcnemar"]["only_this_right"] == 0
+    for log in logs(clone, "first"):
+        assert "of 60 images, 0 computed now" in log
+    for name in ("first", "second"):
+        printed = clone.run("python", *CROSSVAL, "--name", name, "--against", "first")
+        assert printed.count("nothing had to be computed") == 2
+        # Its outputs are links, which are in no cache.
+        assert [ran(log) for log in logs(clone, name)] == 2 * [["resolve"]]
+        assert "McNemar p 1" in printed
+    again = json.loads((clone.path / "metrics/crossval.json").read_text())
+    assert again.pop("mcnemar")["only_this_right"] == 0
+    assert again == summary | {"name": "second", "experiments": ["second-fold0", "second-fold1"]}

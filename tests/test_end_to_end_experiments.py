@@ -27,6 +27,15 @@ def test_an_experiment_with_another_learning_rate_runs_three_stages(finished, cl
     assert after / before == pytest.approx(ratio)
 
 
+def test_settings_that_ran_before_are_brought_back_and_no_stage_runs(clone):
+    clone.dvc("exp", "run", "-S", "lr=1e-4")
+    first = clone.outputs()
+    assert ran(clone.dvc("exp", "run", "-S", "lr=2e-4")) == ["fine_tune", "export", "evaluate"]
+    assert clone.outputs() != first
+    assert ran(clone.dvc("exp", "run", "-S", "lr=1e-4")) == []
+    assert clone.outputs() == first
+
+
 def test_restore_brings_back_the_last_commit_after_an_experiment_and_a_refused_one(clone):
     clone.dvc("exp", "run", "-S", "lr=1e-4")
     assert clone.attempt("dvc", "exp", "run", "-S", "dataset=../nowhere").returncode != 0
@@ -45,7 +54,7 @@ def test_display_names_and_other_views_are_set_on_the_command_line_and_the_backb
     assert description["labels"] == ["blue", "green", "red"]
     assert description["display_names"] == {"green": "vert", "red": "红色"}
     assert (clone.path / "metrics/plots/predictions.png").exists()
-    assert "红色 " in clone.run(sys.executable, "-m", "graft.commands.predict", clone.photos / "red")
+    assert "红色 " in clone.run(sys.executable, "-m", "graft", "predict", clone.photos / "red")
 
 
 def test_a_head_with_hidden_layers_learns_from_views_which_fine_tuning_then_finds_in_the_store(clone):

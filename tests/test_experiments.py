@@ -1,60 +1,65 @@
-"""Experiments: an experiment is what it depends on; what is done is not run again, and a failure says where to look."""
+"""Experiments: only what has changed is computed, results are of the same inputs, and a failure says where to look."""
 
-import json
 from pathlib import Path
 
 import one_stage
 import pytest
 from one_stage import git
 
-from graft.commands import experiments
+from graft.commands import experiments, revisions
 from graft.core.errors import GraftError
+from graft.core.files import write_json
 
 METRICS = Path("metrics/accuracy.json")
+SCRIPT = Path("stages/evaluate.py")
 
 
 @pytest.fixture
-def pipeline(project):
-    """A project with a pipeline of one stage."""
+def repository(project, monkeypatch, tmp_path):
+    """A project with a pipeline of one stage, in a git repository that DVC can make experiments in."""
     one_stage.write()
+    one_stage.commit(tmp_path / "home", monkeypatch.setenv)
     return project
 
 
-@pytest.fixture
-def repository(pipeline, monkeypatch, tmp_path):
-    """The same in a git repository that DVC can make experiments in."""
-    one_stage.commit(tmp_path / "home", monkeypatch.setenv)
-    return pipeline
+def experiment(name, **settings):
+    return experiments.new_experiment(name, settings)
 
 
 def rates(references):
-    return [experiments.json_at(reference, METRICS)["accuracy"] for reference in references]
+    return [revisions.json_at(reference, METRICS)["accuracy"] for reference in references]
 
 
-def test_what_is_done_is_not_run_again_and_the_workspace_stays_as_it_was(repository, capsys):
+def test_results_have_the_names_of_their_experiments_and_the_workspace_stays_as_it_was(repository):
     repository.set(seed=7)
     before = Path("params.yaml").read_text()
-    first = [experiments.planned("first", {"lr": "1e-4"})]
-    assert rates(experiments.completed(first)) == [1e-4]
+    references = list(experiments.run_each([experiment("first", lr="1e-4"), experiment("second", lr="0.5")]))
+    assert [reference.rsplit("/", 1)[-1] for reference in references] == ["first", "second"]
+    assert rates(references) == rates(["first", "second"]) == [1e-4, 0.5]
     assert Path("params.yaml").read_text() == before
     assert git("status", "--porcelain") == " M params.yaml\n"
     assert not METRICS.exists()
-    capsys.readouterr()
-    again = [experiments.planned("again", {"lr": "0.0001"})]
-    assert rates(experiments.completed(again)) == [1e-4]
-    assert capsys.readouterr().out == f"1 of 1: again (done before, as {first[0].name})\n"
 
 
-def test_a_failure_names_its_reason_and_its_log_and_what_came_before_is_kept(repository):
-    planned = [experiments.planned("good", {"lr": "0.5"}), experiments.planned("bad", {"lr": "2"})]
-    completed = experiments.completed(planned)
-    assert rates([next(completed)]) == [0.5]
+def test_what_ran_before_is_not_computed_again_and_a_result_replaces_the_earlier_one_of_its_name(repository, capsys):
+    for rate in ("1e-4", "0.5", "0.0001"):
+        assert rates(experiments.run_each([experiment("any", lr=rate)])) == rates(["any"]) == [float(rate)]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("1 of 1: any (")
+    assert [line.partition(",")[2] for line in lines] == ["", "", " nothing had to be computed)"]
+    assert "Running stage" not in Path(".cache/experiments/any.log").read_text()
+
+
+def test_a_failure_names_its_reason_and_its_log_and_all_earlier_results_are_kept(repository):
+    running = experiments.run_each([experiment("any", lr="0.5"), experiment("any", lr="2")])
+    assert rates([next(running)]) == [0.5]
     with pytest.raises(
-        GraftError, match=r"^bad: failed, lr is too large; [^\n]* its log is \.cache/experiments/bad-\w+"
+        GraftError,
+        match=r"^any: failed, lr is too large; the others are kept, its log is \.cache/experiments/any\.log$",
     ):
-        next(completed)
-    assert "lr is too large" in Path(f".cache/experiments/{planned[1].name}.log").read_text()
-    assert list(experiments.finished()) == [planned[0].key]
+        next(running)
+    assert "lr is too large" in Path(".cache/experiments/any.log").read_text()
+    assert rates(["any"]) == [0.5]
     assert git("status", "--porcelain") == ""
 
 
@@ -62,73 +67,44 @@ def test_a_failure_names_its_reason_and_its_log_and_what_came_before_is_kept(rep
     ("statement", "reason"),
     [("raise ValueError('no steps')", "ValueError: no steps"), ("sys.exit(3)", "failed to reproduce 'evaluate': ")],
 )
-def test_a_failure_without_a_word_of_its_own_has_pythons_or_dvcs(repository, statement, reason):
-    Path("stages/evaluate.py").write_text(f"import sys\nprint('  5%\\r', end='')\n{statement}\n")
+def test_a_failure_without_a_message_of_its_own_has_pythons_or_dvcs(repository, statement, reason):
+    SCRIPT.write_text(f"import sys\nprint('  5%\\r', end='')\n{statement}\n")
     with pytest.raises(GraftError, match=rf"^bad: failed, {reason}"):
-        list(experiments.completed([experiments.planned("bad", {})]))
+        list(experiments.run_each([experiment("bad")]))
 
 
-def test_nothing_runs_if_the_code_has_changed_since_the_plan(repository):
-    planned = [experiments.planned("late", {})]
-    Path("stages/evaluate.py").write_text(one_stage.SCRIPT + "# changed\n")
-    with pytest.raises(
-        GraftError, match=r"^late: params\.yaml, the code or the images have changed meanwhile; run again$"
-    ):
-        list(experiments.completed(planned))
+def test_results_of_different_inputs_are_refused(repository):
+    running = experiments.run_each([experiment("one"), experiment("two")])
+    next(running)
+    SCRIPT.write_text(one_stage.SCRIPT + "# changed\n")
+    with pytest.raises(GraftError, match=r"^two: stages/evaluate\.py has changed since one ran; run again: "):
+        next(running)
 
 
-def key(**settings):
-    return experiments.planned("any", {name.replace("__", "."): value for name, value in settings.items()}).key
+LOCK = """\
+stages:
+  resolve: {cmd: resolve, outs: [{path: data/source, md5: "1"}, {path: data/weights, md5: "2"}]}
+  download: {cmd: download, deps: [{path: data/source, md5: "1"}], outs: [{path: data/raw, md5: "3"}]}
+  freeze: {cmd: freeze, deps: [{path: data/weights, md5: "2"}, {path: graft/core, md5: "4"}]}
+  evaluate: {cmd: evaluate, deps: [{path: data/raw, md5: "3"}]}
+"""
 
 
-def test_the_same_value_is_the_same_experiment_however_it_is_written(pipeline):
-    assert key(lr="1e-4") == key(lr="0.0001")
-    assert key(split__fold="0") == key()
-
-
-def test_a_name_ends_with_the_key(pipeline):
-    assert experiments.planned("mobilenet-fold0", {}).name == f"mobilenet-fold0-{key()}"
-
-
-@pytest.mark.parametrize(
-    "settings", [{"lr": "0.5"}, {"split.fold": "1"}, {"head.C": "auto"}, {"dataset": "flower_photos"}]
-)
-def test_another_setting_is_another_experiment(pipeline, settings):
-    pipeline.set(head__C=3.0)
-    assert experiments.planned("any", settings).key != key()
-
-
-def test_thresholds_of_the_gate_do_not_make_another_experiment(pipeline):
-    assert key(gate__min_accuracy="0.1") == key()
-
-
-def test_changed_code_or_another_command_makes_another_experiment(pipeline):
-    before = key()
-    Path("stages/evaluate.py").write_text(one_stage.SCRIPT + "# changed\n")
-    changed = key()
-    Path("dvc.yaml").write_text(one_stage.PIPELINE.replace("evaluate.py\n", "evaluate.py --twice\n", 1))
-    assert len({before, changed, key()}) == 3
-
-
-def test_a_description_or_code_outside_the_pipeline_makes_no_other_experiment(pipeline):
-    before = key()
-    Path("stages/gate.py").write_text("# not of the pipeline\n")
-    Path("dvc.yaml").write_text(one_stage.PIPELINE + "    desc: judged\n")
-    assert key() == before
-
-
-def test_a_changed_image_or_name_or_weights_file_makes_another_experiment(pipeline, image_folder):
-    weights = Path("weights.h5")
-    weights.write_bytes(b"one")
-    pipeline.set(dataset=str(image_folder), weights=str(weights))
-    keys = {key()}
-    (image_folder / "blue/000.jpg").write_bytes(b"other")
-    keys.add(key())
-    (image_folder / "blue/000.jpg").rename(image_folder / "blue/100.jpg")
-    keys.add(key())
-    weights.write_bytes(b"other")
-    keys.add(key())
-    assert len(keys) == 4
+def test_inputs_are_parameters_commands_code_images_and_weights_and_nothing_that_stages_compute(repository):
+    Path("params.yaml").write_text("{dataset: photos, weights: none, split: {fold: 0, seed: 1}, gate: {max_drop: 1}}")
+    Path("dvc.lock").write_text(LOCK)
+    git("add", ".")
+    git("commit", "-q", "-m", "results")
+    commands = {f"the command of {stage}": stage for stage in ("resolve", "download", "freeze", "evaluate")}
+    assert experiments.inputs("HEAD", without=["split.fold"]) == commands | {
+        "dataset": "photos",
+        "weights": "none",
+        "split.seed": 1,
+        "dataset photos": "1",
+        "weights none": "2",
+        "graft/core": "4",
+    }
+    assert "split.seed" not in experiments.inputs("HEAD", without=["split"])
 
 
 @pytest.mark.parametrize(
@@ -144,15 +120,15 @@ def test_a_changed_image_or_name_or_weights_file_makes_another_experiment(pipeli
         ({"weights": "nowhere.h5"}, r"^weights: no file nowhere\.h5; "),
     ],
 )
-def test_a_wrong_setting_is_refused_before_anything_runs(pipeline, settings, message):
+def test_a_wrong_setting_is_refused_before_anything_runs(project, settings, message):
     with pytest.raises(GraftError, match=message):
-        experiments.planned("any", settings)
+        experiments.new_experiment("any", settings)
 
 
-@pytest.mark.parametrize("label", ["", "two words", "a/b", "a..b", "-a", "a-", "ü"])
-def test_what_git_would_not_take_as_a_name_is_refused(pipeline, label):
-    with pytest.raises(GraftError, match=f"^{label}: no name for experiments; "):
-        experiments.planned(label, {})
+@pytest.mark.parametrize("name", ["", "two words", "a/b", "a..b", "-a", "a-", "ü"])
+def test_what_git_would_not_accept_as_a_name_is_refused(project, name):
+    with pytest.raises(GraftError, match=f"^{name}: no name for experiments; "):
+        experiments.new_experiment(name, {})
 
 
 def test_settings_are_texts_with_an_equals_sign_and_the_last_counts():
@@ -170,12 +146,35 @@ def test_a_text_of_another_form_is_refused(text):
 
 
 def test_a_file_is_read_from_an_experiment_by_its_name_a_branch_or_a_commit(repository):
-    METRICS.parent.mkdir()
-    METRICS.write_text(json.dumps({"lr": 3}))
+    write_json(METRICS, {"lr": 3})
     git("add", ".")
     git("commit", "-q", "-m", "metrics")
     git("update-ref", "refs/exps/ab/cdef/tender-rose", "HEAD")
     for revision in ("tender-rose", "main", "HEAD"):
-        assert experiments.json_at(revision, METRICS) == {"lr": 3}
+        assert revisions.json_at(revision, METRICS) == {"lr": 3}
     with pytest.raises(GraftError, match=r"^metrics/accuracy\.json at HEAD~1: [^\n]+$"):
-        experiments.file_at("HEAD~1", METRICS)
+        revisions.file_at("HEAD~1", METRICS)
+
+
+def test_of_experiments_of_one_name_the_newest_counts(repository, monkeypatch):
+    # The references are in the order of their first letters.
+    for folder, rate, date in (("aa", 1, "2001"), ("bb", 3, "2003"), ("cc", 2, "2002")):
+        write_json(METRICS, {"lr": rate})
+        git("add", ".")
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"{date}-01-01T00:00:00")
+        git("commit", "-q", "-m", "metrics")
+        git("update-ref", f"refs/exps/{folder}/cdef/tender-rose", "HEAD")
+    assert revisions.json_at("tender-rose", METRICS) == {"lr": 3}
+
+
+def test_the_validation_accuracy_is_that_of_the_exported_model(repository):
+    metrics = {
+        "head": {"head": {}, "head_validation": {"accuracy": 0.75}},
+        "fine_tune": {"fine_tuned_validation": {"accuracy": 0.875}},
+        "export": {"exported": "head", "exported_validation": {"accuracy": 0.8}},
+    }
+    for name, values in metrics.items():
+        write_json(METRICS.with_stem(name), values)
+    git("add", ".")
+    git("commit", "-q", "-m", "metrics")
+    assert experiments.validation_accuracy("HEAD") == 0.8

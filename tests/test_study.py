@@ -1,5 +1,6 @@
 """Studies: variants are repeated, and ranked by the validation part alone."""
 
+from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import yaml
 from PIL import Image
 
 from graft.commands import study
+from graft.core import paths
 from graft.core.errors import GraftError
+from graft.report import figures
+from graft.settings import params
 
 ROOT = Path(__file__).resolve().parents[1]
 ACCURACIES = pd.DataFrame(
@@ -27,7 +31,7 @@ ACCURACIES = pd.DataFrame(
 
 
 def test_variants_are_ranked_by_their_mean_on_the_validation_part_whatever_the_test_part_says():
-    table = study.ranked(ACCURACIES)
+    table = study.ranking(ACCURACIES)
     assert table["variant"].tolist() == ["flip", "plain", "equal"]
     assert table["runs"].tolist() == [2, 2, 2]
     assert table["validation_mean"].tolist() == pytest.approx([0.91, 0.82, 0.82])
@@ -36,13 +40,13 @@ def test_variants_are_ranked_by_their_mean_on_the_validation_part_whatever_the_t
 
 
 def test_a_single_run_has_no_spread():
-    table = study.ranked(ACCURACIES.iloc[:2])
+    table = study.ranking(ACCURACIES.iloc[:2])
     assert table["validation_spread"].isna().all()
 
 
 def test_the_picture_has_the_same_bytes_each_time_and_takes_a_single_run(tmp_path):
     for name, accuracies in (("one.png", ACCURACIES), ("other.png", ACCURACIES), ("single.png", ACCURACIES.iloc[:2])):
-        study.draw(tmp_path / name, study.ranked(accuracies), "flips, $ and all")
+        figures.study(tmp_path / name, study.ranking(accuracies), "flips, $ and all")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "other.png").read_bytes()
     assert np.asarray(Image.open(tmp_path / "single.png")).std() > 0
 
@@ -62,15 +66,15 @@ def load(project):
 
     def load(**changes):
         values = {key: value for key, value in (WHOLE | changes).items() if value is not None}
-        study.STUDIES.write_text(yaml.safe_dump({"flips": values}, sort_keys=False))
+        paths.STUDIES.write_text(yaml.safe_dump({"flips": values}, sort_keys=False))
         return study.load("flips")
 
     return load
 
 
-def test_each_variant_runs_for_each_value_with_the_nearest_settings(load):
-    table = study.runs("flips", load(), {"lr": "0.5", "head.C": "3"})
-    assert [(row.variant, row.value, row.experiment.label) for row in table.itertuples()] == [
+def test_each_variant_runs_for_each_value_and_its_settings_count_most(load):
+    table = study.planned_runs("flips", load(), {"lr": "0.5", "head.C": "3"})
+    assert [(row.variant, row.value, row.experiment.name) for row in table.itertuples()] == [
         ("none", 0, "flips-none-fold0"),
         ("none", 3, "flips-none-fold3"),
         ("both", 0, "flips-both-fold0"),
@@ -103,19 +107,22 @@ def test_an_unknown_study_is_refused_with_the_nearest_names(load):
 
 
 @pytest.mark.parametrize("name", yaml.safe_load((ROOT / "studies.yaml").read_text(encoding="utf-8")))
-def test_every_study_of_the_repository_has_settings_that_the_parameters_take(name, monkeypatch):
+def test_every_study_of_the_repository_has_settings_that_the_parameters_take_and_no_two_runs_are_the_same(
+    name, monkeypatch
+):
     monkeypatch.chdir(ROOT)
-    table = study.runs(name, study.load(name), {})
-    keys = [experiment.key for experiment in table["experiment"]]
-    assert len(set(keys)) == len(keys)
+    table = study.planned_runs(name, study.load(name), {})
+    parameters = [params.load(changes=experiment.settings).model_dump_json() for experiment in table["experiment"]]
+    assert len(set(parameters)) == len(parameters)
 
 
 def test_a_study_is_run_ranked_and_written(project, monkeypatch, tmp_path, capsys):
     one_stage.write()
-    study.STUDIES.write_text("rates: {about: rates, over: {seed: [3]}, variants: {low: [lr=0.25], high: [lr=0.5]}}")
+    paths.STUDIES.write_text("rates: {about: rates, over: {seed: [3]}, variants: {low: [lr=0.25], high: [lr=0.5]}}")
     one_stage.commit(tmp_path / "home", monkeypatch.setenv)
-    monkeypatch.setattr("sys.argv", ["study", "rates", "-S", "split.fold=1"])
-    study.main()
+    parser = ArgumentParser()
+    study.add_arguments(parser)
+    study.main(parser.parse_args(["rates", "-S", "split.fold=1"]))
     written = Path("metrics/studies/rates.csv").read_text()
     assert written.splitlines() == [
         "variant,runs,validation_mean,validation_spread,validation_min,validation_max,"

@@ -1,36 +1,37 @@
-"""DVC experiments by what they depend on: run those that have no result yet, and read what they wrote.
+"""DVC experiments: run the pipeline with other settings, and check that results may be compared.
 
-crossval and study are made of it. The name of an experiment ends with a key, a hash of what its result depends on: one
-with the same settings, code and images is found again by its key, whatever it is called, and not run twice.
-`dvc exp remove NAME` forgets it.
+`graft crossval` and `graft study` are made of it. Nothing is noted here of what ran before: DVC's run cache brings back
+each stage that ran with the same code, data and settings.
 """
 
-import hashlib
-import json
 import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import yaml
 
 from graft.commands import revisions
+from graft.core import paths
 from graft.core.errors import GraftError
-from graft.core.files import sha256_of
 from graft.settings import datasets, params
 from graft.settings.resolved import weights_source
 
-PIPELINE = Path("dvc.yaml")
+LOCK = Path("dvc.lock")
 LOGS = Path(".cache/experiments")
-CODE = "stages/"
-KEY_DIGITS = 10
-# What git and DVC take as part of a name.
+# What git and DVC accept as part of a name.
 NAME = re.compile(r"\w+([.+-]\w+)*", re.ASCII)
+# Runs in each temporary clone: its outputs are links, which neither git nor DVC's cache holds.
+NEVER_CACHED = {"resolve"}
+# The files that stand for the data set and the weights, and the keys that choose them.
+CHOSEN_BY = {paths.SOURCE.as_posix(): "dataset", paths.WEIGHTS.as_posix(): "weights"}
+# The gate judges a result and has no part in it.
+WITHOUT_EFFECT = {"gate"}
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,12 @@ class Experiment:
 
     Attributes
     ----------
-    label : what people call it; the key makes it the experiment's name.
+    name : of the experiment in DVC.
     settings : values by dotted key of params.yaml, as text; the others are those of params.yaml.
-    key : of all that the result depends on, in hexadecimal.
     """
 
-    label: str
+    name: str
     settings: Mapping[str, str]
-    key: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.label}-{self.key}"
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, str]:
@@ -70,97 +65,128 @@ def parse_settings(texts: Iterable[str]) -> dict[str, str]:
     return settings
 
 
-def planned(label: str, settings: Mapping[str, str]) -> Experiment:
-    """Return the experiment of these settings.
+def new_experiment(name: str, settings: Mapping[str, str]) -> Experiment:
+    """Return the experiment of these settings; nothing runs yet.
 
     Raises
     ------
     GraftError
-        If a setting is refused as it would be in params.yaml, or the label cannot be part of a name.
+        If a setting is refused as it would be in params.yaml, or DVC would refuse the name.
     """
-    if not NAME.fullmatch(label):
-        raise GraftError(f"{label}: no name for experiments; letters, digits and _ would do, and . + - between")
-    return Experiment(label, dict(settings), _key(settings))
-
-
-def _key(settings: Mapping[str, str]) -> str:
+    if not NAME.fullmatch(name):
+        raise GraftError(f"{name}: no name for experiments; letters, digits and _ would do, and . + - between")
     parameters = params.load(changes=settings)
-    root = Path(".")
-    depends_on = [
-        # The gate judges a result and is no part of it.
-        parameters.model_dump(mode="json", exclude={"gate"}),
-        _code(),
-        _content(datasets.find(parameters.dataset, parameters.dataset_sha256, root)),
-        _content(weights_source(parameters.weights, root)),
-    ]
-    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+    datasets.find(parameters.dataset, parameters.dataset_sha256, Path("."))
+    weights_source(parameters.weights, Path("."))
+    return Experiment(name, dict(settings))
 
 
-def _code() -> dict[str, object]:
-    """Return of each stage its command, and the SHA-256 of each file of code that it declares."""
-    stages = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))["stages"]
-    return {
-        name: [stage["cmd"], {path: _digest(Path(path)) for path in stage.get("deps", []) if path.startswith(CODE)}]
-        for name, stage in stages.items()
-    }
+def run_each(experiments: Sequence[Experiment]) -> Iterator[str]:
+    """Run the experiments one after the other, and yield the git reference of each result; print a line for each.
 
-
-def _content(source: Path | datasets.Entry | dict) -> object:
-    """Return what changes if and only if the images or weights do."""
-    if isinstance(source, datasets.Entry):
-        return source.model_dump(mode="json")
-    if isinstance(source, dict):
-        return source
-    if source.is_file():
-        return _digest(source)
-    files = [Path(folder, name) for folder, _, names in os.walk(source, followlinks=True) for name in names]
-    return {path.relative_to(source).as_posix(): _digest(path) for path in sorted(files)}
-
-
-def _digest(path: Path) -> str:
-    status = path.stat()
-    return _digest_at(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _digest_at(path: Path, size: int, changed: int) -> str:
-    # Keys are made again before each experiment: a file that looks the same is not read again.
-    return sha256_of(path)
-
-
-def finished() -> dict[str, str]:
-    """Return the git reference of each experiment by the key at the end of its name."""
-    return {reference.rsplit("-", 1)[-1]: reference for reference in revisions.references()}
-
-
-def completed(experiments: Sequence[Experiment]) -> Iterator[str]:
-    """Yield the git reference of each experiment, after running it if it has no result yet; say so line by line.
-
-    They run one after the other, in DVC's temporary clones: each uses all cores, and the workspace stays as it is.
+    They run in DVC's temporary clones: the workspace stays as it is. One at a time, because each uses all cores. A
+    result replaces an earlier one of the same name.
 
     Raises
     ------
     GraftError
-        If one fails, or what they depend on has changed since they were planned. Those before it are kept.
+        If one fails; the earlier result of its name is kept. Or if the code, the data or a parameter that no experiment
+        sets has changed since an earlier one: then the results cannot be compared.
     """
+    own_settings = {key for experiment in experiments for key in experiment.settings}
+    first_seen: dict[str, tuple[object, str]] = {}
     for number, experiment in enumerate(experiments, start=1):
-        print(f"{number} of {len(experiments)}: {experiment.label}", end=" ", flush=True)
+        print(f"{number} of {len(experiments)}: {experiment.name}", end=" ", flush=True)
         started = time.monotonic()
-        reference = finished().get(experiment.key)
-        if reference is None:
-            reference = _ran(experiment)
-            print(f"({time.monotonic() - started:.0f} s)", flush=True)
-        else:
-            print(f"(done before, as {reference.rsplit('/', 1)[-1]})", flush=True)
+        try:
+            reference, computed = _run(experiment)
+        except GraftError:
+            print()
+            raise
+        seconds = f"{time.monotonic() - started:.0f} s"
+        print(f"({seconds})" if computed else f"({seconds}, nothing had to be computed)", flush=True)
+        for name, value in inputs(reference, without=own_settings).items():
+            earlier_value, earlier = first_seen.setdefault(name, (value, experiment.name))
+            if value != earlier_value:
+                raise GraftError(
+                    f"{experiment.name}: {name} has changed since {earlier} ran; run again: what still holds is not "
+                    "computed again"
+                )
         yield reference
 
 
-def _ran(experiment: Experiment) -> str:
-    # DVC takes the code and params.yaml as they are now.
-    if _key(experiment.settings) != experiment.key:
-        print()
-        raise GraftError(f"{experiment.label}: params.yaml, the code or the images have changed meanwhile; run again")
+def inputs(reference: str, without: Iterable[str]) -> dict[str, object]:
+    """Return what a result was computed from, by name: the parameters, and of all stages the commands, code and data.
+
+    Parameters
+    ----------
+    reference : of an experiment, or any other revision.
+    without : dotted keys of parameters, or of whole sections, to leave out.
+    """
+    parameters = yaml.safe_load(revisions.file_at(reference, paths.PARAMETERS))
+    stages = yaml.safe_load(revisions.file_at(reference, LOCK))["stages"]
+    found = dict(_flat(parameters, {*without, *WITHOUT_EFFECT}))
+    computed = {output["path"] for stage in stages.values() for output in stage.get("outs", [])}
+    for name, stage in stages.items():
+        found[f"the command of {name}"] = stage["cmd"]
+        for dependency in stage.get("deps", []):
+            path = dependency["path"]
+            if key := CHOSEN_BY.get(path):
+                # Another data set is another setting; the same one must hold the same images.
+                found[f"{key} {parameters[key]}"] = dependency["md5"]
+            elif path not in computed:
+                found[path] = dependency["md5"]
+    return found
+
+
+def _flat(values: Mapping[str, object], without: set[str], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values of nested sections by dotted key."""
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if key in without:
+            continue
+        if isinstance(value, dict):
+            yield from _flat(value, without, f"{key}.")
+        else:
+            yield key, value
+
+
+def validation_accuracy(reference: str) -> float:
+    """Return the accuracy on the validation part of the model that an experiment exported, as it was exported."""
+    return revisions.json_at(reference, paths.EXPORT_METRICS)["exported_validation"]["accuracy"]
+
+
+def _run(experiment: Experiment) -> tuple[str, bool]:
+    """Return the git reference of the result, and whether any stage had to compute something."""
     log = LOGS / f"{experiment.name}.log"
+    reference = revisions.experiment(experiment.name)
+    with _free(reference):
+        status = _dvc_exp_run(experiment, log)
+        done = not status and revisions.commit_at(reference) is not None
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if not done:
+        raise GraftError(f"{experiment.name}: failed, {failure(text)}; the others are kept, its log is {log}")
+    return reference, bool(set(re.findall(r"Running stage '(.+?)':", text)) - NEVER_CACHED)
+
+
+@contextmanager
+def _free(reference: str) -> Iterator[None]:
+    """Free the name of an experiment; if the block makes no new one, the earlier one gets it back.
+
+    DVC refuses a name that is taken, and its --force would also run every stage again.
+    """
+    earlier = revisions.commit_at(reference)
+    if earlier:
+        revisions.git("update-ref", "-d", reference)
+    try:
+        yield
+    finally:
+        if earlier and revisions.commit_at(reference) is None:
+            revisions.git("update-ref", reference, earlier)
+
+
+def _dvc_exp_run(experiment: Experiment, log: Path) -> int:
+    """Return the exit status of DVC; what it and the stages print goes to the log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     settings = [part for key, value in experiment.settings.items() for part in ("-S", f"{key}={value}")]
     command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", experiment.name, *settings]
@@ -171,25 +197,19 @@ def _ran(experiment: Experiment) -> str:
         subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | {"PATH": path}) as process,
     ):
         try:
-            status = process.wait()
+            return process.wait()
         except KeyboardInterrupt:
-            # The terminal has told DVC too: it removes its temporary clone if it is given the time.
+            # The terminal interrupts DVC too: it removes its temporary clone if it is given the time.
             process.wait()
             raise
-    reference = finished().get(experiment.key)
-    if status or reference is None:
-        print()
-        raise GraftError(f"{experiment.label}: failed, {_reason(log)}; the others are kept, its log is {log}")
-    return reference
 
 
-def _reason(log: Path) -> str:
-    """Return the line of a log that says most: what a stage says itself, what Python says of it, or what DVC says."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+def failure(log: str) -> str:
+    """Return the line of a log that says most about a failure: the stage's own error, else Python's, else DVC's."""
     # A progress bar's line ends with a carriage return, if at all.
-    lines = [line.rpartition("\r")[2].strip() for line in lines]
+    lines = [line.rpartition("\r")[2].strip() for line in log.splitlines()]
     of_stage = [line for line in lines if line.startswith("error: ")]
     of_python = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
     of_dvc = [line for line in lines if line.startswith("ERROR: ")]
-    said = (of_stage[:1] or of_python[-1:] or of_dvc[:1] or ["it says nothing"])[0]
-    return said.removeprefix("error: ").removeprefix("ERROR: ")
+    line = (of_stage[:1] or of_python[-1:] or of_dvc[:1] or ["it says nothing"])[0]
+    return line.removeprefix("error: ").removeprefix("ERROR: ")

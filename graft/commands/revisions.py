@@ -12,15 +12,22 @@ def git(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(["git", *arguments], capture_output=True, check=False)
 
 
-def references() -> list[str]:
-    """Return the git references of all experiments, under which DVC keeps them: refs/exps/.../NAME."""
-    return git("for-each-ref", "--format=%(refname)", "refs/exps").stdout.decode().split()
+def commit_at(revision: str) -> str | None:
+    """Return the commit at a revision that git understands, 40 hexadecimal digits; None if there is none."""
+    found = git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    return None if found.returncode else found.stdout.decode().strip()
 
 
-def commit_of(revision: str) -> str:
-    """Return a revision that git understands: an experiment's reference if it is the name of one."""
-    names = {reference.rsplit("/", 1)[-1]: reference for reference in references()}
-    return names.get(revision, revision)
+def experiment(name: str) -> str:
+    """Return the git reference of an experiment on the current commit, whether it is there or not."""
+    head = commit_at("HEAD") or ""
+    return f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+
+
+def resolve(revision: str) -> str:
+    """Return a revision that git understands: for the name of an experiment, the newest one's reference."""
+    listing = git("for-each-ref", "--sort=committerdate", "--format=%(refname)", "refs/exps").stdout.decode()
+    return {reference.rsplit("/", 1)[-1]: reference for reference in listing.split()}.get(revision, revision)
 
 
 def file_at(revision: str, path: Path) -> bytes:
@@ -32,7 +39,7 @@ def file_at(revision: str, path: Path) -> bytes:
         If there is no such revision, or no such file at it.
     """
     # "./" stands for this folder, which need not be the top of the git repository.
-    result = git("show", f"{commit_of(revision)}:./{path.as_posix()}")
+    result = git("show", f"{resolve(revision)}:./{path.as_posix()}")
     if result.returncode:
         raise GraftError(f"{path} at {revision}: {result.stderr.decode(errors='replace').strip().splitlines()[-1]}")
     return result.stdout
@@ -41,3 +48,11 @@ def file_at(revision: str, path: Path) -> bytes:
 def json_at(revision: str, path: Path) -> dict:
     """Return the content of a JSON file that the pipeline wrote, at a commit, branch, tag or experiment."""
     return json.loads(file_at(revision, path))
+
+
+def output_at(revision: str, path: Path) -> str:
+    """Return the text of a file that a stage wrote and that is in DVC's cache, not in git."""
+    # Here alone, because it takes longer to import than the rest together.
+    from dvc import api
+
+    return api.read(path.as_posix(), rev=resolve(revision))

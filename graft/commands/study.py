@@ -1,8 +1,8 @@
 """graft study: run variants of the settings over several seeds or folds, and rank them.
 
 The studies are in studies.yaml. Variants are ranked by the accuracy on the validation part: nothing is chosen on the
-test part, whose accuracy stands beside it. Every run is a DVC experiment (see experiments.py): what is done is not run
-again. Writes metrics/studies/NAME.csv and NAME.png.
+test part, whose accuracy stands beside it. Every run is a DVC experiment (see experiments.py): a stage that ran before
+with the same settings is not run again. Writes metrics/studies/NAME.csv and NAME.png.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -15,7 +15,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from graft.commands import experiments, revisions
-from graft.commands.crossval import validation_accuracy
 from graft.core import paths
 from graft.core.errors import GraftError, nearest
 from graft.core.files import write_text
@@ -69,10 +68,10 @@ def load(name: str, path: Path = paths.STUDIES) -> Study:
         raise GraftError(f"{path}: {key}: {fault['msg']}") from error
 
 
-def runs(name: str, study: Study, extra: Mapping[str, str]) -> pd.DataFrame:
+def planned_runs(name: str, study: Study, extra: Mapping[str, str]) -> pd.DataFrame:
     """Return a row for each run: variant, value (of the key that differs), experiment.
 
-    Settings of the variant go before `extra`, and those before the study's own.
+    Of two settings of the same key, the variant's counts more than `extra`, and `extra` more than the study's own.
 
     Raises
     ------
@@ -85,21 +84,24 @@ def runs(name: str, study: Study, extra: Mapping[str, str]) -> pd.DataFrame:
     for variant, texts in study.variants.items():
         settings = shared | experiments.parse_settings(texts)
         for value in values:
-            label = f"{name}-{variant}-{key.rsplit('.', 1)[-1]}{value}"
-            rows.append((variant, value, experiments.planned(label, settings | {key: str(value)})))
+            run = f"{name}-{variant}-{key.rsplit('.', 1)[-1]}{value}"
+            rows.append((variant, value, experiments.new_experiment(run, settings | {key: str(value)})))
     return pd.DataFrame(rows, columns=["variant", "value", "experiment"])
 
 
-def results(references: Sequence[str]) -> pd.DataFrame:
+def accuracies_of(references: Sequence[str]) -> pd.DataFrame:
     """Return the accuracies, from 0 to 1, on the validation and the test part, a row for each experiment."""
     rows = [
-        {"validation": validation_accuracy(one), "test": revisions.json_at(one, paths.ACCURACY)["accuracy"]}
-        for one in references
+        {
+            "validation": experiments.validation_accuracy(reference),
+            "test": revisions.json_at(reference, paths.ACCURACY)["accuracy"],
+        }
+        for reference in references
     ]
     return pd.DataFrame(rows)
 
 
-def ranked(accuracies: pd.DataFrame) -> pd.DataFrame:
+def ranking(accuracies: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each variant, the best mean on the validation part first; of equals, the first named.
 
     Parameters
@@ -129,10 +131,9 @@ def main(arguments: Namespace) -> None:
     """Run every variant of a study; write metrics/studies/NAME.csv and .png."""
     name = arguments.name
     study = load(name)
-    planned = runs(name, study, experiments.parse_settings(arguments.set_param))
-    references = list(experiments.completed(planned["experiment"].tolist()))
-    accuracies = pd.concat([planned[["variant", "value"]], results(references)], axis=1)
-    table = ranked(accuracies)
+    runs = planned_runs(name, study, experiments.parse_settings(arguments.set_param))
+    references = list(experiments.run_each(runs["experiment"].tolist()))
+    table = ranking(pd.concat([runs[["variant", "value"]], accuracies_of(references)], axis=1))
     write_text(paths.STUDY_RESULTS / f"{name}.csv", table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     figures.study(paths.STUDY_RESULTS / f"{name}.png", table, study.about)
     print(table.to_string(index=False, float_format="{:.4f}".format, na_rep="-"))

@@ -18,11 +18,20 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) ->
     probabilities : float array (images, classes), rows sum to 1.
     labels : int array (images,), the class of each.
     """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    return calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels)
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Return what `expected_calibration_error` does, of the predicted classes alone.
+
+    Parameters
+    ----------
+    confidence : float array (images,), the probability of the predicted class.
+    right : bool array (images,), whether that is the image's class.
+    """
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     distances = np.bincount(bins, confidence - right, CALIBRATION_BINS)
-    return float(np.abs(distances).sum() / len(labels))
+    return float(np.abs(distances).sum() / len(right))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
