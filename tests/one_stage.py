@@ -52,8 +52,8 @@ def write() -> None:
     Path("dvc.yaml").write_text(PIPELINE)
 
 
-def commit(home: Path, set_variable: Callable[[str, str], None]) -> None:
-    """Make the current folder a repository of git and DVC, with nothing of the user's in the environment."""
+def commit(home: Path, set_variable: Callable[[str, str], None], top: str = ".") -> None:
+    """Make a DVC repository of the current folder, and a git repository of `top`, without the user's own settings."""
     home.mkdir()
     (home / ".gitconfig").write_text(GIT_CONFIG)
     variables = {"HOME": home, "DVC_SITE_CACHE_DIR": home / "site", "DVC_NO_ANALYTICS": 1, "GIT_CONFIG_NOSYSTEM": 1}
@@ -63,6 +63,6 @@ def commit(home: Path, set_variable: Callable[[str, str], None]) -> None:
     Path(".dvc/config").touch()
     Path(".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
     Path(".gitignore").write_text("/.cache/\n/data/\n")
-    git("init", "-q")
+    git("init", "-q", top)
     git("add", ".")
     git("commit", "-q", "-m", "A pipeline of one stage")

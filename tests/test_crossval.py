@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from graft.commands import crossval, crossval_figures
 from graft.core import paths
 from graft.core.errors import GraftError
-from graft.core.files import write_text
+from graft.core.files import read_json, write_text
 from graft.scores.intervals import mcnemar
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -207,12 +207,21 @@ def run_crossval(*arguments):
 def pipeline(project, monkeypatch, tmp_path):
     """Return a function that makes the project a repository with a pipeline of one stage, its script as given."""
 
-    def make(script=one_stage.SCRIPT):
+    def make(script=one_stage.SCRIPT, **options):
         one_stage.write()
         Path("stages/evaluate.py").write_text(script)
-        one_stage.commit(tmp_path / "home", monkeypatch.setenv)
+        one_stage.commit(tmp_path / "home", monkeypatch.setenv, **options)
 
     return make
+
+
+def test_a_project_in_a_subfolder_of_a_git_repository_is_judged_on_the_images_of_all_folds(pipeline):
+    pipeline(top="..")
+    run_crossval("-S", "split.folds=2", "--name", "sub")
+    assert paths.CROSSVAL_IMAGES.read_text() == (
+        "path,fold,actual,predicted\n01.png,0,a,a\n02.png,0,b,a\n11.png,1,a,a\n12.png,1,b,a\n"
+    )
+    assert read_json(paths.CROSSVAL)["experiments"] == ["sub-fold0", "sub-fold1"]
 
 
 def test_a_failed_fold_leaves_the_earlier_result_whole(pipeline):
@@ -225,7 +234,7 @@ def test_a_failed_fold_leaves_the_earlier_result_whole(pipeline):
 
 
 WITH_TEST_PART = "path,label,split\ntrain/a/1.png,a,train\ntest/a/1.png,a,test\n"
-NO_FOLDS = r"^data/images\.csv: the data set brings its own test part, so it has no folds; "
+NO_FOLDS = r"^data/images\.csv: the data set has its own test part, so it has no folds; "
 
 
 def test_a_data_set_with_its_own_test_part_is_refused_after_the_first_run_on_it(pipeline, capsys):

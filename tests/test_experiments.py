@@ -100,9 +100,9 @@ def test_inputs_are_parameters_commands_code_images_and_weights_and_nothing_that
         "dataset": "photos",
         "weights": "none",
         "split.seed": 1,
-        "dataset photos": "1",
-        "weights none": "2",
-        "graft/core": "4",
+        "dataset photos": {"path": "data/source", "md5": "1"},
+        "weights none": {"path": "data/weights", "md5": "2"},
+        "graft/core": {"path": "graft/core", "md5": "4"},
     }
     assert "split.seed" not in experiments.inputs("HEAD", without=["split"])
 

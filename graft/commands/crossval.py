@@ -58,11 +58,11 @@ def require_folds(images: str) -> None:
     Raises
     ------
     GraftError
-        If it brings its own test part: that is the test part whatever the fold.
+        If it has its own test part: that is the one whatever the fold.
     """
     if any(row["split"] == "test" for row in csv.DictReader(io.StringIO(images))):
         raise GraftError(
-            f"{paths.IMAGES}: the data set brings its own test part, so it has no folds; `dvc repro` tests on that part"
+            f"{paths.IMAGES}: the data set has its own test part, so it has no folds; `dvc repro` tests on that part"
         )
 
 

@@ -122,6 +122,10 @@ def inputs(reference: str, without: Iterable[str]) -> dict[str, object]:
     ----------
     reference : of an experiment, or any other revision.
     without : dotted keys of parameters, or of whole sections, to leave out.
+
+    Returns
+    -------
+    Parameters by dotted key; a command by its stage; of code and data what dvc.lock has of it, its MD5 above all.
     """
     parameters = yaml.safe_load(revisions.file_at(reference, paths.PARAMETERS))
     stages = yaml.safe_load(revisions.file_at(reference, LOCK))["stages"]
@@ -133,9 +137,9 @@ def inputs(reference: str, without: Iterable[str]) -> dict[str, object]:
             path = dependency["path"]
             if key := CHOSEN_BY.get(path):
                 # Another data set is another setting; the same one must hold the same images.
-                found[f"{key} {parameters[key]}"] = dependency["md5"]
+                found[f"{key} {parameters[key]}"] = dependency
             elif path not in computed:
-                found[path] = dependency["md5"]
+                found[path] = dependency
     return found
 
 

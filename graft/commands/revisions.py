@@ -55,4 +55,6 @@ def output_at(revision: str, path: Path) -> str:
     # Here alone, because it takes longer to import than the rest together.
     from dvc import api
 
-    return api.read(path.as_posix(), rev=resolve(revision))
+    # With a revision, the path starts at the top of the git repository.
+    here = git("rev-parse", "--show-prefix").stdout.decode().strip()
+    return api.read(f"{here}{path.as_posix()}", rev=resolve(revision))
