@@ -176,8 +176,8 @@ def test_another_cross_validation_is_a_file_a_name_or_a_revision(repository, nam
     ("text", "message"),
     [
         ("", r"^kept\.csv: not a CSV file \("),
-        ("path,actual\na,b\n", r"^kept\.csv: not written by crossval, without a column fold$"),
-        ("path,fold,actual,predicted\na,0,x,x\na,1,x,x\n", r"^kept\.csv: not written by crossval, with a path twice$"),
+        ("path,actual\na,b\n", r"^kept\.csv: no column predicted; path, actual and predicted are needed$"),
+        ("path,fold,actual,predicted\na,0,x,x\na,1,x,x\n", r"^kept\.csv: the path a is in it twice$"),
     ],
 )
 def test_a_file_that_crossval_did_not_write_is_refused(project, text, message):

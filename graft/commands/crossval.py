@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from graft.commands import crossval_figures, experiments, revisions
+from graft.commands.paired import predictions_table
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import write_json, write_text
@@ -68,17 +69,12 @@ def require_folds(images: str) -> None:
 
 def tested_images(references: Sequence[str]) -> pd.DataFrame:
     """Return a row for each image: the columns of metrics/predictions.csv and `fold`, in the order of the folds."""
+    contents = (revisions.file_at(reference, paths.PREDICTIONS) for reference in references)
     tables = [
-        _table(revisions.file_at(reference, paths.PREDICTIONS)).assign(fold=fold)
-        for fold, reference in enumerate(references)
+        predictions_table(content, f"{paths.PREDICTIONS} of fold {fold}").assign(fold=fold)
+        for fold, content in enumerate(contents)
     ]
     return pd.concat(tables, ignore_index=True)
-
-
-def _table(content: bytes) -> pd.DataFrame:
-    # Names of classes are text, also such as "0" and "NA".
-    text = dict.fromkeys(("path", "actual", "predicted"), str)
-    return pd.read_csv(io.BytesIO(content), dtype=text, keep_default_na=False)
 
 
 def figures(references: Sequence[str], images: pd.DataFrame) -> dict[str, object]:
@@ -126,15 +122,7 @@ def other_images(name: str) -> pd.DataFrame:
         raise GraftError(
             f"{error}; give the name of one that ran here, or commit its {paths.CROSSVAL_IMAGES}"
         ) from error
-    try:
-        images = _table(content)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise GraftError(f"{source}: not a CSV file ({' '.join(str(error).split())})") from error
-    missing = [column for column in COLUMNS if column not in images]
-    if missing or images["path"].duplicated().any():
-        fault = f"without a column {missing[0]}" if missing else "with a path twice"
-        raise GraftError(f"{source}: not written by crossval, {fault}")
-    return images
+    return predictions_table(content, source)
 
 
 def report(summary: dict) -> str:

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from graft.core.errors import GraftError
+from graft.commands.paired import paired_predictions
 from graft.scores.calibration import calibration_error
-from graft.scores.intervals import mcnemar, wilson_interval
-
-NAMED_IMAGES = 3
+from graft.scores.intervals import wilson_interval
 
 
 def accuracies(right: np.ndarray, images: np.ndarray) -> dict[str, float]:
@@ -95,22 +93,11 @@ def mcnemar_test(images: pd.DataFrame, other: pd.DataFrame, name: str) -> dict[s
     GraftError
         If the images are not the same, or of other classes.
     """
-    both = images.merge(other, on="path", how="outer", suffixes=("", "_other"), indicator=True)
-    here, there = (both["path"][both["_merge"] == side].tolist() for side in ("left_only", "right_only"))
-    if here or there:
-        example = ", ".join((here + there)[:NAMED_IMAGES])
-        raise GraftError(
-            f"{name}: not the same images, {len(here)} only here and {len(there)} only there, such as {example}"
-        )
-    relabelled = both["path"][both["actual"] != both["actual_other"]]
-    if len(relabelled):
-        raise GraftError(f"{name}: not the same classes, {len(relabelled)} differ, such as {relabelled.iloc[0]}")
-    right, right_other = both["predicted"] == both["actual"], both["predicted_other"] == both["actual"]
-    only_here, only_other = int((right & ~right_other).sum()), int((right_other & ~right).sum())
+    pair = paired_predictions(images, other, name)
     return {
         "against": name,
-        "accuracy": float(right_other.mean()),
-        "only_this_right": only_here,
-        "only_other_right": only_other,
-        "p_value": mcnemar(only_here, only_other),
+        "accuracy": pair.other_accuracy,
+        "only_this_right": pair.only_this_right,
+        "only_other_right": pair.only_other_right,
+        "p_value": pair.p_value,
     }
