@@ -27,21 +27,21 @@ HISTORY_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "va
 def fine_tuned(
     model: keras.Model, table: ImageTable, parameters: params.Parameters, augment: dict[str, object]
 ) -> tuple[list[Row], float, dict[str, float]]:
-    """Train the network in place; return what `fine_tune` does."""
+    """Train the network in place; return what `graft.training.fine_tune.fine_tune` returns."""
     train, validation = table.part("train"), table.part("validation")
-    images, held_out = (image_requests(part.files(), part.sha256) for part in (train, validation))
+    train_images, validation_images = (image_requests(part.files(), part.sha256) for part in (train, validation))
     settings = resolved_settings(parameters.fine_tune, len(train))
-    # No more views than the epochs can show: the first ones, which the head has learnt from and the store has.
+    # No more views than the epochs read. They are the first ones: the store has those that the head was trained on.
     views = min(parameters.augment.views, settings.epochs - 1)
     with Store(default_folder()) as store, tqdm(total=settings.epochs, desc="epochs", leave=False, disable=None) as bar:
         activations = frozen_activations(("map",), augment, store)
-        wanted = views_in_epochs(images, settings.epochs, views)
-        computed = activations.fill(wanted + held_out)
+        wanted = views_in_epochs(train_images, settings.epochs, views)
+        computed = activations.fill(wanted + validation_images)
         print(f"{len(wanted)} views of {len(train)} images, {computed} computed now")
         return fine_tune(
             model,
-            examples(activations, images, train.labels, views),
-            examples(activations, held_out, validation.labels, 0),
+            examples(activations, train_images, train.labels, views),
+            examples(activations, validation_images, validation.labels, 0),
             settings,
             lr=parameters.lr,
             seed=parameters.seed,
@@ -60,7 +60,7 @@ def main() -> None:
     if parameters.fine_tune.epochs:
         history, share, figures = fine_tuned(model, table, parameters, augment)
     else:
-        # The network as it is gives what the head gives.
+        # Without training the network gives what the head gives.
         history, share, figures = [], 0.0, read_json(paths.HEAD_METRICS)["head_validation"]
     with replacing(paths.FINE_TUNED) as path:
         model.save_weights(path)

@@ -1,4 +1,4 @@
-"""Layers that are faster to differentiate are the same layers."""
+"""Layers with faster gradients give the outputs and gradients of Keras's layers."""
 
 import keras
 import numpy as np
@@ -77,7 +77,7 @@ def test_products_in_bfloat16_are_near_and_weights_and_outputs_stay_float32():
     expected, found = outputs_and_gradients(model, maps), outputs_and_gradients(twin, maps)
     for value, reference in zip(found, expected, strict=True):
         assert value.dtype == tf.float32
-        # bfloat16 has eight significant bits; the slope of this loss, a cosine, tells ten times the difference.
+        # bfloat16 has eight significant bits; the gradient of this loss, a cosine, makes a difference ten times as large.
         assert 1e-5 < np.linalg.norm(value - reference) / np.linalg.norm(reference) < 0.1
     for weight, same in zip(twin.weights, model.weights, strict=True):
         assert weight.dtype == "float32"

@@ -1,4 +1,4 @@
-"""What fine-tuning looks at, and how far it goes: as far as the validation part says."""
+"""Which views fine-tuning reads, how many epochs it takes, and how far from the head it goes."""
 
 import math
 from pathlib import Path
@@ -8,13 +8,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from neutral_settings import fine_tune_settings
 
 from graft.activations.inference import Request
-from graft.heads.head import probabilities
 from graft.images.view_order import view_in_epoch
 from graft.scores import metrics
-from graft.training.loop import Examples
-from stages import fine_tune
+from graft.scores.loss import softmax
+from graft.training.batches import Examples
+from graft.training.fine_tune import (
+    SHARES,
+    examples,
+    fine_tune,
+    interpolate,
+    resolved_settings,
+    views_in_epochs,
+    weights_between,
+)
 
 MAPS = np.random.default_rng(0).normal(size=(200, 2, 2, 3)).astype(np.float32)
 
@@ -32,54 +41,65 @@ def logits_of(model):
 
 
 def validation_right_by(kernel):
-    """Images of the class that a head of this kernel gives them."""
+    """Images labelled with the class that a head of this kernel gives them."""
     return Examples(lambda rows, epoch: MAPS[rows], logits_of(network(kernel)).argmax(axis=1))
 
 
 START, END = [[4, 0], [0, 4], [0, 0]], [[0, 4], [0, 0], [4, 0]]
 
 
+def epochs_of(setting, images, batch_size):
+    return resolved_settings(fine_tune_settings(epochs=setting, batch_size=batch_size), images).epochs
+
+
 @pytest.mark.parametrize(("images", "epochs"), [(1, 300), (64, 300), (65, 150), (1220, 15), (2496, 8), (100_000, 8)])
 def test_auto_is_eight_epochs_or_with_few_images_three_hundred_steps(images, epochs):
-    assert fine_tune.epochs_of("auto", images, batch_size=64) == epochs
+    assert epochs_of("auto", images, batch_size=64) == epochs
 
 
 @given(st.integers(1, 10_000), st.integers(1, 512))
 def test_of_few_images_auto_takes_no_more_epochs_than_the_steps_need(images, batch_size):
-    epochs, steps = fine_tune.epochs_of("auto", images, batch_size), math.ceil(images / batch_size)
+    epochs, steps = epochs_of("auto", images, batch_size), math.ceil(images / batch_size)
     assert epochs * steps >= 300
     assert epochs == 8 or (epochs - 1) * steps < 300
 
 
 @pytest.mark.parametrize("epochs", [0, 3, 40])
 def test_epochs_that_are_asked_for_are_trained_however_many_images_there_are(epochs):
-    assert fine_tune.epochs_of(epochs, 10, batch_size=64) == epochs
+    assert epochs_of(epochs, 10, batch_size=64) == epochs
+
+
+def test_all_other_settings_are_kept_and_a_precision_stands_in_place_of_auto():
+    settings = fine_tune_settings(precision="auto", mixup=0.3)
+    resolved = resolved_settings(settings, 100)
+    assert resolved.precision in ("float32", "bfloat16")
+    assert resolved == settings.model_copy(update={"precision": resolved.precision})
 
 
 @pytest.mark.parametrize(("epochs", "views", "each"), [(3, 5, 3), (6, 5, 6), (7, 5, 6), (4, 0, 1)])
 def test_only_views_that_an_epoch_sees_are_computed(epochs, views, each):
     images = [Request(Path(f"{number}.jpg"), f"{number:064x}") for number in range(5)]
-    found = fine_tune.learnt_from(images, epochs, views)
+    found = views_in_epochs(images, epochs, views)
     assert len(found) == len(set(found)) == each * len(images)
     seen = {(image.sha256, view_in_epoch(image.sha256, epoch, views)) for image in images for epoch in range(epochs)}
     assert {(request.sha256, request.view) for request in found} == seen
 
 
-@pytest.mark.parametrize("share", fine_tune.SHARES)
-def test_the_share_of_the_way_is_the_one_that_is_best_on_the_validation_part(share):
-    on_the_way = (1 - share) * np.array(START) + share * np.array(END)
+@pytest.mark.parametrize("share", SHARES)
+def test_the_share_is_the_one_that_is_best_on_the_validation_part(share):
+    between = (1 - share) * np.array(START) + share * np.array(END)
     model, start = network(END), network(START).get_weights()
-    found, figures = fine_tune.settled(model, start, fine_tune.SHARES, validation_right_by(on_the_way))
+    found, figures = interpolate(model, start, SHARES, validation_right_by(between))
     assert found == share
     assert figures["accuracy"] == 1
     # Up to the temperature, which divides all logits alike.
-    ratios = logits_of(model) / logits_of(network(on_the_way))
+    ratios = logits_of(model) / logits_of(network(between))
     assert ratios.min() == pytest.approx(ratios.max(), rel=1e-3)
 
 
 def test_a_share_that_is_given_is_taken_whatever_the_validation_part_says():
     model, start = network(END), network(START).get_weights()
-    found, figures = fine_tune.settled(model, start, [1.0], validation_right_by(START))
+    found, figures = interpolate(model, start, [1.0], validation_right_by(START))
     assert found == 1
     assert figures["accuracy"] < 0.6
 
@@ -88,6 +108,44 @@ def test_the_figures_are_those_of_the_calibrated_network():
     validation = validation_right_by(START)
     noisy = validation._replace(labels=np.where(np.arange(200) % 5, validation.labels, 1 - validation.labels))
     model = network(START)
-    _, figures = fine_tune.settled(model, model.get_weights(), [1.0], noisy)
-    assert figures == pytest.approx(metrics.choice(probabilities(logits_of(model)), noisy.labels), abs=1e-5)
+    _, figures = interpolate(model, model.get_weights(), [1.0], noisy)
+    assert figures == pytest.approx(metrics.choice(softmax(logits_of(model)), noisy.labels), abs=1e-5)
     assert figures["accuracy"] == pytest.approx(0.8)
+
+
+def test_the_weights_between_two_networks_lie_on_a_straight_line():
+    start, end = network(START).get_weights(), network(END).get_weights()
+    quarter = weights_between(start, end, 0.25)
+    for first, last, between in zip(start, end, quarter, strict=True):
+        np.testing.assert_allclose(between, first + (last - first) / 4, atol=1e-6)
+    for share, expected in ((0, start), (1, end)):
+        for weight, same in zip(weights_between(start, end, share), expected, strict=True):
+            np.testing.assert_array_equal(weight, same)
+
+
+class Recorded:
+    """Stands for the stored activations; keeps the requests."""
+
+    def read(self, output, requests):
+        self.output, self.requests = output, requests
+        return MAPS[: len(requests)]
+
+
+def test_examples_read_the_map_of_the_view_that_the_epoch_sees():
+    images, labels = [Request(Path(f"{n}.jpg"), f"{n:064x}") for n in range(4)], np.arange(4)
+    activations = Recorded()
+    maps = examples(activations, images, labels, views=5).read(np.array([3, 1]), 2)
+    assert (activations.output, len(maps)) == ("map", 2)
+    assert activations.requests == [images[n]._replace(view=view_in_epoch(images[n].sha256, 2, 5)) for n in (3, 1)]
+
+
+@pytest.mark.parametrize(("interpolation", "expected"), [(0.5, {0.5}), ("auto", set(SHARES))])
+def test_fine_tuning_trains_and_then_interpolates_as_the_settings_say(interpolation, expected):
+    train, model = validation_right_by(END), network(START)
+    settings = fine_tune_settings(epochs=2, batch_size=50, interpolation=interpolation)
+    rows = []
+    history, share, figures = fine_tune(model, train, train, settings, lr=0.1, seed=0, on_epoch=rows.append)
+    assert len(history) == 2
+    assert rows == history
+    assert share in expected
+    assert figures == pytest.approx(metrics.choice(softmax(logits_of(model)), train.labels), abs=1e-5)

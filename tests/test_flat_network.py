@@ -1,4 +1,4 @@
-"""A network's trainable weights in two rows are the same weights."""
+"""A network's trainable weights in two vectors are the same weights."""
 
 import keras
 import numpy as np
@@ -29,7 +29,7 @@ def test_kernels_and_vectors_hold_what_is_trainable_and_nothing_else(network):
     assert flat.non_trainable_variables == []
 
 
-def test_in_use_the_network_computes_with_the_rows_and_gradients_go_to_them(network):
+def test_in_use_the_network_computes_with_the_vectors_and_gradients_go_to_them(network):
     flat = FlatNetwork(network)
     before = network(MAPS).numpy()
     flat.vectors.assign(np.array([0, 0, 0, 0, 0, 1, 2], np.float32))
@@ -43,7 +43,7 @@ def test_in_use_the_network_computes_with_the_rows_and_gradients_go_to_them(netw
     np.testing.assert_array_equal(network(MAPS), before)
 
 
-def test_the_network_has_the_rows_weights_after_write_back(network):
+def test_the_network_has_these_weights_after_write_back(network):
     flat = FlatNetwork(network)
     flat.kernels.assign(np.arange(flat.kernels.shape[0], dtype=np.float32))
     frozen = np.asarray(network.get_layer("frozen").kernel)
@@ -53,7 +53,7 @@ def test_the_network_has_the_rows_weights_after_write_back(network):
     np.testing.assert_array_equal(network.get_layer("frozen").kernel, frozen)
 
 
-def test_dropout_draws_anew_each_time(network):
+def test_dropout_drops_other_values_each_time(network):
     flat = FlatNetwork(network)
 
     @tf.function
@@ -64,7 +64,7 @@ def test_dropout_draws_anew_each_time(network):
     assert not np.array_equal(outputs(), outputs())
 
 
-def test_callbacks_can_keep_and_restore_the_rows(network):
+def test_callbacks_can_keep_and_restore_the_vectors(network):
     flat = FlatNetwork(network)
     kept = flat.get_weights()
     flat.kernels.assign(flat.kernels * 2)

@@ -1,4 +1,8 @@
-"""The same layers in forms that TensorFlow's CPU kernels differentiate faster: benchmarks/training_step.py measures."""
+"""Convolutions in other forms, whose gradients TensorFlow computes faster on a CPU.
+
+Each form gives the outputs and gradients of Keras's layer, up to rounding. benchmarks/training_step.py measures what
+each is worth.
+"""
 
 from collections.abc import Iterable
 
@@ -8,58 +12,63 @@ import tensorflow as tf
 
 from graft.training.precision import BFLOAT16, FLOAT32
 
-# TensorFlow's gradient for a depthwise kernel costs the same however small the map: up to this many places in it,
-# products of small matrices, one for each channel, are six times as fast; at 7 x 7 a step takes as long with them.
+# TensorFlow takes as long for the gradient of a depthwise kernel on a small map as on a larger one. On maps of up to
+# this many places (height x width), a small matrix product for each channel is six times as fast. At 7 x 7 there is no
+# difference.
 SMALL_MAP = 16
-# oneDNN has a fast gradient for depthwise kernels of up to this many columns, several times as fast as TensorFlow's
-# own; for wider ones it is slower than that.
+# For depthwise kernels of up to this many columns, oneDNN's gradient of the kernel is several times as fast as
+# TensorFlow's own. For wider kernels it is slower.
 NARROW_KERNEL = 3
 
 
 class _MatrixProduct(keras.layers.Conv2D):
-    """A 1x1 convolution as one matrix product: with its bias a seventh to a third faster."""
+    """A 1x1 convolution as one matrix product. With a bias, it takes a seventh to a third less time."""
 
     def call(self, inputs):
         height, width, channels = inputs.shape[1:]
-        rows = tf.reshape(inputs, (-1, channels))  # (batch * height * width, channels)
-        outputs = tf.matmul(rows, tf.reshape(self.kernel, (channels, self.filters)))
-        outputs = _biased(outputs, tf.convert_to_tensor(self.bias)) if self.use_bias else outputs
+        kernel = tf.reshape(self.kernel, (channels, self.filters))  # (1, 1, channels, filters) before
+        outputs = tf.matmul(tf.reshape(inputs, (-1, channels)), kernel)  # (batch * height * width, filters)
+        outputs = _add_bias(outputs, tf.convert_to_tensor(self.bias)) if self.use_bias else outputs
         return self.activation(tf.reshape(outputs, (-1, height, width, self.filters)))
 
 
 class _SmallDepthwise(keras.layers.DepthwiseConv2D):
-    """A depthwise convolution of a small map: for each channel, a matrix from all places of it to all of the output."""
+    """A depthwise convolution of a small map as a matrix product for each channel.
+
+    A channel's matrix (outputs, inputs) has the kernel's value for each pair of an output place and an input place, and
+    0 where the kernel does not reach from one to the other.
+    """
 
     def call(self, inputs):
         height, width, channels = inputs.shape[1:]
-        links, (rows, columns) = _links((height, width), self.kernel_size, self.strides)
-        kernel = tf.reshape(self.kernel, (-1, channels))
-        # (channels, kernel's places) x (kernel's places, outputs * inputs) -> (channels, outputs, inputs)
-        matrices = tf.matmul(kernel, links, transpose_a=True)
-        matrices = tf.reshape(matrices, (channels, rows * columns, height * width))
-        by_channel = tf.transpose(tf.reshape(inputs, (-1, height * width, channels)), (2, 1, 0))
-        outputs = tf.transpose(tf.matmul(matrices, by_channel), (2, 1, 0))  # (batch, outputs, channels)
-        outputs = tf.reshape(outputs, (-1, rows, columns, channels))
-        outputs = _biased(outputs, tf.convert_to_tensor(self.bias)) if self.use_bias else outputs
+        places, (rows, columns) = _kernel_places((height, width), self.kernel_size, self.strides)
+        # "kernel", "inputs" and "outputs" in these shapes: how many places (height x width) each has.
+        kernel = tf.reshape(self.kernel, (-1, channels))  # (kernel, channels)
+        matrices = tf.matmul(kernel, places, transpose_a=True)  # (channels, outputs * inputs)
+        matrices = tf.reshape(matrices, (channels, rows * columns, height * width))  # (channels, outputs, inputs)
+        maps = tf.reshape(inputs, (-1, height * width, channels))  # (batch, inputs, channels)
+        outputs = tf.matmul(matrices, tf.transpose(maps, (2, 1, 0)))  # (channels, outputs, batch)
+        outputs = tf.reshape(tf.transpose(outputs, (2, 1, 0)), (-1, rows, columns, channels))
+        outputs = _add_bias(outputs, tf.convert_to_tensor(self.bias)) if self.use_bias else outputs
         return self.activation(outputs)
 
 
 class _Depthwise(keras.layers.DepthwiseConv2D):
-    """A depthwise convolution of a larger map; only the gradients of its bias and of a wide kernel differ."""
+    """A depthwise convolution of a larger map: the gradients of its bias and of a wide kernel are computed faster."""
 
     def call(self, inputs):
         strides, padding = (1, *self.strides, 1), self.padding.upper()
         kernel = tf.convert_to_tensor(self.kernel)
-        convolved = tf.nn.depthwise_conv2d if self.kernel_size[1] <= NARROW_KERNEL else _with_wide_kernel
-        outputs = convolved(inputs, kernel, strides, padding)
-        return self.activation(_biased(outputs, tf.convert_to_tensor(self.bias)))
+        convolve = tf.nn.depthwise_conv2d if self.kernel_size[1] <= NARROW_KERNEL else _convolve_wide
+        outputs = convolve(inputs, kernel, strides, padding)
+        return self.activation(_add_bias(outputs, tf.convert_to_tensor(self.bias)))
 
 
-def _with_wide_kernel(inputs, kernel, strides, padding):
-    """Return a depthwise convolution whose kernel's gradient is not oneDNN's for wide kernels."""
+def _convolve_wide(inputs, kernel, strides, padding):
+    """Return a depthwise convolution with a wide kernel, without oneDNN's slow gradient of that kernel."""
 
     @tf.custom_gradient
-    def convolved(inputs, kernel):
+    def convolve(inputs, kernel):
         outputs = tf.nn.depthwise_conv2d(inputs, kernel, strides, padding)
 
         def gradient(upstream):
@@ -69,52 +78,59 @@ def _with_wide_kernel(inputs, kernel, strides, padding):
             rows, columns = kernel.shape[:2]
             centred = padding == "SAME" and rows % 2 and columns % 2 and columns // 2 < inputs.shape[2]
             if centred and strides[1:3] == (1, 1):
-                return to_inputs, _by_columns(inputs, upstream, rows, columns)
-            # oneDNN takes no padding in numbers, which keeps it out.
-            margins = _margins(inputs.shape[1:3], (rows, columns), strides[1:3], outputs.shape[1:3])
+                return to_inputs, _gradient_by_columns(inputs, upstream, rows, columns)
+            # oneDNN does not take explicit paddings, so that TensorFlow's own gradient is used.
+            paddings = _explicit_paddings(inputs.shape[1:3], (rows, columns), strides[1:3], outputs.shape[1:3])
             to_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
                 input=inputs,
                 filter_sizes=kernel.shape,
                 out_backprop=upstream,
                 strides=strides,
                 padding="EXPLICIT",
-                explicit_paddings=margins,
+                explicit_paddings=paddings,
             )
             return to_inputs, to_kernel
 
         return outputs, gradient
 
-    return convolved(inputs, kernel)
+    return convolve(inputs, kernel)
 
 
-def _by_columns(inputs, upstream, rows, columns):
-    """Return the gradient of the kernel, both sides odd, of a "same" convolution without strides.
+def _gradient_by_columns(inputs, upstream, rows, columns):
+    """Return the gradient of a wide depthwise kernel, (rows, columns, channels, 1), in parts that oneDNN computes fast.
 
-    Its middle columns are oneDNN's gradient of a narrow kernel, and each other column that of a kernel of one column.
+    The middle three columns are the gradient of a kernel of three columns. Each other column is the gradient of a
+    kernel of one column, with the inputs shifted. The convolution has padding "same" and no strides; rows and columns
+    are odd numbers.
+
+    Parameters
+    ----------
+    inputs, upstream : (batch, height, width, channels); upstream is the gradient of the convolution's outputs.
     """
-    middle = _narrow(inputs, upstream, rows, NARROW_KERNEL)
+    middle = _narrow_gradient(inputs, upstream, rows, NARROW_KERNEL)
     distances = range(NARROW_KERNEL // 2 + 1, columns // 2 + 1)
-    right = [_column(inputs, upstream, rows, distance) for distance in distances]
-    # What is to the left of an output has that output to its right.
-    left = [tf.reverse(_column(upstream, inputs, rows, distance), [0]) for distance in reversed(distances)]
+    right = [_column_gradient(inputs, upstream, rows, distance) for distance in distances]
+    # A column on the left is one on the right with inputs and outputs exchanged, and the order of its rows reversed.
+    left = [tf.reverse(_column_gradient(upstream, inputs, rows, distance), [0]) for distance in reversed(distances)]
     return tf.concat([*left, middle, *right], axis=1)
 
 
-def _column(inputs, upstream, rows, distance):
-    """Return the gradient of the kernel's column so many places to the right of its middle."""
+def _column_gradient(inputs, upstream, rows, distance):
+    """Return the gradient of the kernel's column that lies `distance` to the right of the middle one."""
     height, width, channels = inputs.shape[1:]
-    # All images but the last, moved left by stepping over the first places. That is a part of the same memory; a slice
-    # of each row would be a copy, which takes longer than the gradient. But a row now ends with the next one's start,
-    places = tf.reshape(inputs, (-1, channels))[distance : distance - height * width]
-    moved, seen = tf.reshape(places, (-1, height, width, channels)), upstream[:-1]
-    # which is taken off again.
-    wrapped = _narrow(moved[:, :, -distance:], seen[:, :, -distance:], rows, 1)
-    last = _narrow(inputs[-1:, :, distance:], upstream[-1:, :, :-distance], rows, 1)
-    return _narrow(moved, seen, rows, 1) - wrapped + last
+    # This column meets the inputs shifted left by `distance`. To shift each row of a map, TensorFlow copies the map,
+    # which takes longer than the gradient. So all maps but the last are shifted as one long row of places, without a
+    # copy: it starts `distance` places later.
+    places = tf.reshape(inputs, (-1, channels))[distance : distance - height * width]  # ((batch - 1) * h * w, channels)
+    shifted, matching = tf.reshape(places, (-1, height, width, channels)), upstream[:-1]
+    # Each row of a map then ends with the first places of the next row, whose part of the gradient is wrong.
+    wrong = _narrow_gradient(shifted[:, :, -distance:], matching[:, :, -distance:], rows, 1)
+    last_map = _narrow_gradient(inputs[-1:, :, distance:], upstream[-1:, :, :-distance], rows, 1)
+    return _narrow_gradient(shifted, matching, rows, 1) - wrong + last_map
 
 
-def _narrow(inputs, upstream, rows, columns):
-    """Return oneDNN's gradient of a narrow kernel of a "same" depthwise convolution without strides."""
+def _narrow_gradient(inputs, upstream, rows, columns):
+    """Return oneDNN's gradient of a narrow kernel of a depthwise convolution, padding "same", without strides."""
     return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
         input=inputs,
         filter_sizes=(rows, columns, inputs.shape[-1], 1),
@@ -124,68 +140,80 @@ def _narrow(inputs, upstream, rows, columns):
     )
 
 
-def _margins(*sides: Iterable[int]) -> list[int]:
-    """Return the padding of a convolution in the form of TensorFlow's `explicit_paddings`.
+def _explicit_paddings(*sides: Iterable[int]) -> list[int]:
+    """Return the padding "same" or "valid" of a convolution in numbers: before and after, for each of four axes.
 
     Parameters
     ----------
     sides : height and width of the input, the kernel, the strides and the output.
     """
-    margins = [0, 0]
+    paddings = [0, 0]
     for size, kernel, stride, output in zip(*sides, strict=True):
         both = max(0, (output - 1) * stride + kernel - size)
-        margins += [both // 2, both - both // 2]
-    return [*margins, 0, 0]
+        paddings += [both // 2, both - both // 2]
+    return [*paddings, 0, 0]
 
 
 @tf.custom_gradient
-def _biased(outputs, bias):
-    """Return `outputs` plus `bias`; its gradient is a sum, which a product with ones computes faster."""
+def _add_bias(outputs, bias):
+    """Return outputs (..., channels) plus a bias (channels,), whose gradient is computed as a matrix product."""
 
     def gradient(upstream):
-        rows = tf.reshape(upstream, (-1, upstream.shape[-1]))
-        ones = tf.ones((1, tf.shape(rows)[0]), rows.dtype)
+        # The gradient of the bias is a sum over all places. Multiplying with ones takes less time than `reduce_sum`.
+        rows = tf.reshape(upstream, (-1, upstream.shape[-1]))  # (places, channels)
+        ones = tf.ones((1, tf.shape(rows)[0]), rows.dtype)  # (1, places)
         return upstream, tf.reshape(tf.matmul(ones, rows), (-1,))
 
     return tf.nn.bias_add(outputs, bias), gradient
 
 
-def _links(
+def _kernel_places(
     inputs: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int]
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return which place of a kernel links each output of a "same" convolution to each input, and the output's shape.
+    """Return where the kernel of a convolution, padding "same", lies between each output and each input.
 
-    The first is float32 (kernel's places, outputs * inputs), 1 where it does and 0 elsewhere.
+    Parameters
+    ----------
+    inputs, kernel, strides : height and width of each.
+
+    Returns
+    -------
+    places : float32 array (kernel, outputs * inputs), each by its number of places. In each column there is a 1 for the
+        place of the kernel that this input has for this output; there is none where the input is out of its reach.
+    outputs : height and width of the output.
     """
     outputs = tuple(-(-size // stride) for size, stride in zip(inputs, strides, strict=True))
-    first = [max(0, (o - 1) * s + k - i) // 2 for o, s, k, i in zip(outputs, strides, kernel, inputs, strict=True)]
+    _, _, top, _, left, *_ = _explicit_paddings(inputs, kernel, strides, outputs)
     to_y, to_x, from_y, from_x = np.ogrid[: outputs[0], : outputs[1], : inputs[0], : inputs[1]]
-    down = from_y - to_y * strides[0] + first[0]
-    right = from_x - to_x * strides[1] + first[1]
-    place = np.where((right >= 0) & (right < kernel[1]), down * kernel[1] + right, -1)
-    return (np.arange(kernel[0] * kernel[1])[:, np.newaxis] == place.ravel()).astype(np.float32), outputs
+    # Row and column of the kernel, arrays over (output y, output x, input y, input x).
+    row = from_y - to_y * strides[0] + top
+    column = from_x - to_x * strides[1] + left
+    # A row out of range needs no mark: it gives a number that no place of the kernel has.
+    number = np.where((column >= 0) & (column < kernel[1]), row * kernel[1] + column, -1)
+    return (np.arange(kernel[0] * kernel[1])[:, np.newaxis] == number.ravel()).astype(np.float32), outputs
 
 
 def with_fast_gradients(model: keras.Model, precision: str = FLOAT32) -> keras.Model:
-    """Return a copy of a network whose 1x1 and depthwise convolutions are faster to differentiate.
+    """Return a copy of a network whose 1x1 and depthwise convolutions have faster gradients.
 
     Parameters
     ----------
     model : keras.Model
-        A functional model; it stays as it is and shares no weight with the copy.
+        A functional model; it does not change, and shares no weight with the copy.
     precision : ``float32`` or ``bfloat16``
-        What the 1x1 convolutions and their gradients are computed in. Weights, sums and all else are float32.
+        The number format of the products in 1x1 convolutions and their gradients. Weights, sums and all other values
+        are float32.
 
     Returns
     -------
     keras.Model
-        The same function up to rounding, with the same weights in the same order and the same layers trainable.
-        Only convolutions of a map of known size, channels last, are changed.
+        The same function up to rounding, with the same weights in the same order and the same layers trainable. Only
+        convolutions of maps of known size, channels last, have another form.
     """
 
     def clone(layer):
-        kind = next((kind for applies, kind in FASTER if applies(layer)), type(layer))
-        # Not so depthwise ones: TensorFlow's gradients of them in bfloat16 take five times as long.
+        kind = next((kind for applies, kind in FORMS if applies(layer)), type(layer))
+        # Not for depthwise convolutions: TensorFlow's gradients of those in bfloat16 take five times as long.
         lower = {"dtype": "mixed_bfloat16"} if kind is _MatrixProduct and precision == BFLOAT16 else {}
         return kind.from_config(layer.get_config() | lower)
 
@@ -215,7 +243,7 @@ def _is_biased_depthwise(layer: keras.Layer) -> bool:
     return (
         type(layer) is keras.layers.DepthwiseConv2D
         and (layer.use_bias, layer.dilation_rate) == (True, (1, 1))
-        # TensorFlow's kernel knows no two strides.
+        # TensorFlow's depthwise convolution takes one stride for both axes.
         and layer.strides[0] == layer.strides[1]
         and _has_known_size(layer)
     )
@@ -225,7 +253,8 @@ def _has_known_size(layer: keras.Layer) -> bool:
     return layer.data_format == "channels_last" and None not in layer.input.shape[1:]
 
 
-FASTER = (
+# The first form whose condition a layer meets; other layers do not change.
+FORMS = (
     (_is_pointwise, _MatrixProduct),
     (_is_small_depthwise, _SmallDepthwise),
     (_is_biased_depthwise, _Depthwise),

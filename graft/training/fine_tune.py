@@ -14,17 +14,24 @@ from graft.scores.calibration import fit_temperature
 from graft.scores.loss import softmax
 from graft.settings import params
 from graft.training import loop
+from graft.training.batches import Examples
 from graft.training.precision import supported_precision
 
-# `fine_tune.interpolation: auto` chooses from these by the validation loss.
+# `fine_tune.interpolation: auto` chooses one of these by the validation loss.
 SHARES = (0.25, 0.5, 0.75, 1.0)
-# `fine_tune.epochs: auto`: this many epochs, or more where they are fewer than this many steps.
+# `fine_tune.epochs: auto` is this many epochs, or more where they have fewer than this many steps.
 EPOCHS = 8
 STEPS = 300
 
 
 def resolved_settings(settings: params.FineTune, training_images: int) -> params.FineTune:
-    """Return the settings with a number of epochs and a precision in place of ``auto``."""
+    """Return the settings with a number of epochs and a precision in place of ``auto``.
+
+    Parameters
+    ----------
+    settings : `fine_tune` of params.yaml.
+    training_images : how many there are, from 1.
+    """
     epochs = settings.epochs
     if epochs == "auto":
         epochs = max(EPOCHS, math.ceil(STEPS / math.ceil(training_images / settings.batch_size)))
@@ -32,39 +39,49 @@ def resolved_settings(settings: params.FineTune, training_images: int) -> params
 
 
 def views_in_epochs(images: Sequence[Request], epochs: int, views: int) -> list[Request]:
-    """Return each view of the images that the epochs see, once."""
-    seen = (image._replace(view=view_in_epoch(image.sha256, e, views)) for e in range(epochs) for image in images)
-    return list(dict.fromkeys(seen))
+    """Return the views that training reads, each once.
+
+    Parameters
+    ----------
+    images : the training images.
+    epochs : how many there are, from 0.
+    views : how many augmented views an image has, from 0.
+    """
+    requests = (_at_epoch(image, epoch, views) for epoch in range(epochs) for image in images)
+    return list(dict.fromkeys(requests))
 
 
-def examples(activations: Activations, images: Sequence[Request], labels: np.ndarray, views: int) -> loop.Examples:
-    """Return the maps of images as `loop.train` reads them: in each epoch another of their views, from 0 to `views`."""
+def examples(activations: Activations, images: Sequence[Request], labels: np.ndarray, views: int) -> Examples:
+    """Return the stored maps of images as examples for `loop.train`.
+
+    Parameters
+    ----------
+    activations : whose output "map" is read.
+    images : a request for each.
+    labels : int array (images,), from 0.
+    views : how many augmented views an image has; each epoch reads another one. 0 reads the images as they are.
+    """
 
     def read(rows: np.ndarray, epoch: int) -> np.ndarray:
-        chosen = [images[row] for row in rows]
-        return activations.read("map", [i._replace(view=view_in_epoch(i.sha256, epoch, views)) for i in chosen])
+        return activations.read("map", [_at_epoch(images[row], epoch, views) for row in rows])
 
-    return loop.Examples(read, labels)
+    return Examples(read, labels)
 
 
 def fine_tune(
-    model: keras.Model,
-    train: loop.Examples,
-    validation: loop.Examples,
-    settings: params.FineTune,
-    **options: object,
+    model: keras.Model, train: Examples, validation: Examples, settings: params.FineTune, **options: object
 ) -> tuple[list[loop.Row], float, dict[str, float]]:
     """Train a network in place, then interpolate its weights and calibrate it on the validation part.
 
     Parameters
     ----------
     model, train, validation, settings : as for `loop.train`.
-    options : its other arguments.
+    options : the other arguments of `loop.train`.
 
     Returns
     -------
     history : a row for each epoch, as `loop.train` returns it.
-    share : how far from its first weights to its last ones the network was set, above 0 and up to 1.
+    share : the network's place between its weights before training (0) and after it (1), above 0.
     figures : `metrics.choice` of the network on the validation part.
     """
     start = model.get_weights()
@@ -74,30 +91,40 @@ def fine_tune(
 
 
 def interpolate(
-    model: keras.Model, start: list[np.ndarray], shares: Sequence[float], validation: loop.Examples
+    model: keras.Model, start: Sequence[np.ndarray], shares: Sequence[float], validation: Examples
 ) -> tuple[float, dict[str, float]]:
-    """Set a network to the weights on the line from `start` to its own with the lowest calibrated validation loss.
+    """Set a network to the best weights between `start` and its own: those with the lowest validation loss.
 
-    Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", arXiv 2109.01903, section 3.
+    For each share the logits are divided by the temperature that fits the validation part best, in the loss and in the
+    network. Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", arXiv 2109.01903, section 3.
 
     Parameters
     ----------
-    model : its weights are one end of the line; it is changed in place.
-    start : the weights at the other end, as `get_weights` returns them.
-    shares : of the way from `start`, to choose from, each from 0 to 1.
+    model : maps to logits; changed in place.
+    start : weights as `get_weights` returns them.
+    shares : the places to try, from 0 (`start`) to 1 (the network's own weights).
     validation : examples, read at epoch 0.
 
     Returns
     -------
-    The share, and `metrics.choice` of the network on the validation part.
+    The best share, and `metrics.choice` of the network on the validation part.
     """
     end, candidates = model.get_weights(), []
-    weights = (loop.interpolated(start, end, share) for share in shares)
+    weights = (weights_between(start, end, share) for share in shares)
     for logits in loop.logits(model, weights, validation):
         temperature = fit_temperature(logits, validation.labels)
         candidates.append((temperature, metrics.choice(softmax(logits / temperature), validation.labels)))
     best = int(np.argmin([figures["loss"] for _, figures in candidates]))
     temperature, figures = candidates[best]
-    model.set_weights(loop.interpolated(start, end, shares[best]))
+    model.set_weights(weights_between(start, end, shares[best]))
     set_temperature(model, temperature)
     return shares[best], figures
+
+
+def weights_between(start: Sequence[np.ndarray], end: Sequence[np.ndarray], share: float) -> list[np.ndarray]:
+    """Return the weights on the straight line from `start` (share 0) to `end` (share 1), array by array."""
+    return [(1 - share) * first + share * last for first, last in zip(start, end, strict=True)]
+
+
+def _at_epoch(image: Request, epoch: int, views: int) -> Request:
+    return image._replace(view=view_in_epoch(image.sha256, epoch, views))

@@ -1,21 +1,21 @@
-"""What numbers the matrix products of a training step are computed in."""
+"""The number format of the matrix products in a training step."""
 
 from pathlib import Path
 
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
-# What Linux calls the instructions of x86 processors that multiply bfloat16. Others can only imitate them, slower.
+# Linux's names for the instructions of x86 processors that multiply bfloat16. Without them bfloat16 is slower.
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
 
-def supported_precision(precision: str, information: Path = Path("/proc/cpuinfo")) -> str:
-    """Return ``float32`` or ``bfloat16``: for ``auto`` the latter where the processor multiplies it.
+def supported_precision(precision: str, processor: Path = Path("/proc/cpuinfo")) -> str:
+    """Return ``float32`` or ``bfloat16``; for ``auto``, bfloat16 where the processor has instructions for it.
 
     Parameters
     ----------
     precision : ``auto``, ``float32`` or ``bfloat16``.
-    information : what Linux tells of the processor; without it ``auto`` is ``float32``.
+    processor : the file in which Linux describes the processor; where there is none, ``auto`` is ``float32``.
     """
     if precision != "auto":
         return precision
-    told = set(information.read_text(encoding="utf-8").split()) if information.exists() else set()
-    return BFLOAT16 if told & INSTRUCTIONS else FLOAT32
+    flags = set(processor.read_text(encoding="utf-8").split()) if processor.exists() else set()
+    return BFLOAT16 if flags & INSTRUCTIONS else FLOAT32
