@@ -1,6 +1,5 @@
 """Stage freeze: fix the backbone's weights, cut it where training starts, and compile both halves."""
 
-from graft.backbone.build import build
 from graft.core import paths
 from graft.core.files import replacing, write_bytes, write_json
 from graft.core.quiet import hidden, importing
@@ -12,18 +11,19 @@ from graft.settings.resolved import image_size, resolved_weights
 with importing():
     import keras
 
+    from graft.backbone.build import build
     from graft.backbone.compile import compile_network
     from graft.backbone.cut import Cut, cut
 
 
 def description(parameters: params.Parameters, size: int, halves: Cut, features: tuple[int, ...]) -> dict[str, object]:
-    """Return what data/backbone/backbone.json says."""
+    """Return the content of data/backbone/backbone.json."""
     return {
         "backbone": parameters.backbone,
         "image_size": size,
         "resize": parameters.resize,
         "pooling": parameters.pooling,
-        # A fraction may stand for another place at another size, an index does not.
+        # Not the fraction of params.yaml: at another image size it may give another cut, an index does not.
         "from_layer": halves.first_trained,
         "to_layer": parameters.fine_tune.to_layer,
         "features": list(features),

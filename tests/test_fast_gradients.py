@@ -77,7 +77,7 @@ def test_products_in_bfloat16_are_near_and_weights_and_outputs_stay_float32():
     expected, found = outputs_and_gradients(model, maps), outputs_and_gradients(twin, maps)
     for value, reference in zip(found, expected, strict=True):
         assert value.dtype == tf.float32
-        # bfloat16 has eight significant bits; the gradient of this loss, a cosine, makes a difference ten times as large.
+        # bfloat16 has eight significant bits. The gradient of the loss, a cosine, makes differences ten times as large.
         assert 1e-5 < np.linalg.norm(value - reference) / np.linalg.norm(reference) < 0.1
     for weight, same in zip(twin.weights, model.weights, strict=True):
         assert weight.dtype == "float32"

@@ -11,6 +11,7 @@ from graft.__main__ import command
 from graft.backbone import build
 from graft.core.errors import GraftError
 from graft.images import loader
+from graft.settings import backbone_table
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_the_weights_may_be_a_file_of_the_whole_network(run_predict, photo, lite
 def test_weights_of_a_keras_network_with_top_are_read_from_either_format(tmp_path, suffix):
     from graft.backbone.architectures import family_of
 
-    record = build.get("MobileNetV2_035")
+    record = backbone_table.get("MobileNetV2_035")
     model = family_of(record).untrained_classifier(record)
     path = str(tmp_path / f"own{suffix}")
     model.save(path) if suffix == ".h5" else model.save_weights(path)
@@ -84,7 +85,7 @@ def test_weights_of_a_keras_network_with_top_are_read_from_either_format(tmp_pat
 def test_the_untrained_whole_network_is_the_published_one_but_for_its_weights(lite):
     from graft.backbone.architectures import family_of
 
-    record = build.get("EfficientNetB0")
+    record = backbone_table.get("EfficientNetB0")
     layers = [layer.name for layer in family_of(record).untrained_classifier(record).layers]
     # EfficientNet has one more division with its ImageNet weights.
     assert "rescaling_1" in layers

@@ -1,4 +1,4 @@
-"""How each backbone of the registry is built, given its published weights, and fed."""
+"""How each backbone is built, which weights were published for it, and how its images are scaled."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,20 +17,24 @@ EFFICIENTNET_SCALES = [1 / deviation**0.5 for deviation in (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Family:
-    """How the networks of one module are made and fed.
+    """How the networks of one module are built and how their images are scaled.
+
+    Each function takes a row of the backbone table, `record`. Untrained networks have the weights of their layers'
+    initialisers.
 
     Attributes
     ----------
     build : callable
-        Record and image size to the network without top, its weights as the layers' initialisers give them.
+        ``build(record, image_size)`` returns the untrained network without its classification layers.
     scale : callable
-        Record and float32 RGB images of values 0 to 255 to what the network expects; works on KerasTensors.
+        ``scale(record, images)`` returns what the network expects for RGB images, float32, values 0 to 255; the images
+        may be a KerasTensor.
     published : callable or None
-        Record and image size to the network without top with its ImageNet weights.
+        ``published(record, image_size)`` returns the network of `build` with its ImageNet weights.
     classifier : callable or None
-        Record to the whole network with its ImageNet weights.
+        ``classifier(record)`` returns the whole network with its ImageNet weights.
     untrained_classifier : callable or None
-        Record to the whole network, its weights as the layers' initialisers give them.
+        ``untrained_classifier(record)`` returns the whole network, untrained.
     """
 
     build: Callable
@@ -45,7 +49,8 @@ def _keras_application(record: Backbone, image_size: int, **options) -> keras.Mo
     if record.alpha is not None:
         options["alpha"] = record.alpha
     model = constructor(input_shape=(image_size, image_size, 3), **options)
-    model.name = record.name  # afterwards, because some derive their layers' names from it
+    # Not as an argument: some networks derive the names of their layers from it.
+    model.name = record.name
     return number_names(model)
 
 
@@ -56,7 +61,7 @@ def _keras_network(record: Backbone, image_size: int, include_top: bool = False)
 def _keras_published(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
     try:
         return _keras_application(record, image_size, weights="imagenet", include_top=include_top)
-    # keras.utils.get_file raises a bare Exception when a download fails; anything else goes on.
+    # keras.utils.get_file raises a plain Exception where a download fails.
     except Exception as error:
         if "URL fetch failure" not in str(error):
             raise
@@ -65,7 +70,7 @@ def _keras_published(record: Backbone, image_size: int, include_top: bool = Fals
 
 
 def _efficientnet(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
-    """Build EfficientNet as Keras does for ImageNet weights, so that any weights meet the same layers."""
+    """Build EfficientNet with the layer that Keras adds for ImageNet weights: any weights then have the same layers."""
 
     def call(layer, *tensors, **options):
         output = layer(*tensors, **options)
@@ -90,8 +95,8 @@ def _lite_published(record: Backbone, image_size: int) -> keras.Model:
 def _simple_cnn(record: Backbone, image_size: int) -> keras.Model:
     """Build three convolutions of 32 filters, each with ReLU and max pooling, to be trained from scratch.
 
-    The network of TensorFlow's tutorial on image classification (tensorflow.org/tutorials/load_data/images);
-    its dense layers are a head's affair.
+    It is the network of TensorFlow's tutorial on images (tensorflow.org/tutorials/load_data/images) without its dense
+    layers, which belong to the head.
     """
     x = images = keras.Input((image_size, image_size, 3), name="images")
     for number in (1, 2, 3):
@@ -145,5 +150,5 @@ FAMILIES = {
 
 
 def family_of(record: Backbone) -> Family:
-    """Return what a backbone shares with others of its module; most are built the one way."""
+    """Return the family of a backbone: that of its module, or else the one of all networks of keras.applications."""
     return FAMILIES.get(record.module, KERAS)

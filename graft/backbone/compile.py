@@ -3,44 +3,41 @@
 from collections.abc import Callable
 
 import keras
+import tensorflow as tf
 
-from graft.backbone import build
+from graft.backbone.build import preprocess
 
 
-def compile_network(model: keras.Model, preprocess: str | Callable | None = None) -> bytes:
-    """Compile a Keras model to a LiteRT flatbuffer for one image at a time, the same bytes each time.
+def compile_network(model: keras.Model, scaling: str | Callable | None = None) -> bytes:
+    """Compile a Keras model to a LiteRT flatbuffer that takes one image at a time; the same bytes each time.
 
     Parameters
     ----------
     model : keras.Model
-        A model of one input and one or more outputs; layers such as BatchNorm run in inference mode.
-    preprocess : str, callable or None
-        A backbone's name, or a function of a float32 image batch: the compiled network then takes uint8 RGB
-        images (1, height, width, 3), and scaling is inside it. None: it takes the model's own input, float32.
+        A model with one input and one or more outputs. Its layers run in inference mode. The bytes hold its name and
+        its layers' names: give it one, because Keras's automatic names depend on what the process built before.
+    scaling : str, callable or None
+        None: the compiled network takes the model's own input, float32 (1, ...). A backbone's name, or a function of
+        float32 images (1, height, width, 3) with values 0 to 255: the compiled network takes RGB images, uint8
+        (1, height, width, 3), and scales them itself.
 
     Returns
     -------
     bytes
-        The flatbuffer; its outputs stand in the model's order.
+        The flatbuffer; its outputs are in the model's order.
     """
-    import tensorflow as tf
-
-    scale = _scaling(preprocess)
-    dtype = tf.float32 if preprocess is None else tf.uint8
-
+    dtype = tf.float32 if scaling is None else tf.uint8
     signature = [tf.TensorSpec((1, *model.input_shape[1:]), dtype, name="input")]
 
     @tf.function(input_signature=signature, autograph=False)
     def network(values):
-        return model(scale(tf.cast(values, tf.float32)), training=False)
+        return model(_scaled(tf.cast(values, tf.float32), scaling), training=False)
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
     return converter.convert()
 
 
-def _scaling(preprocess: str | Callable | None) -> Callable:
-    if preprocess is None:
-        return lambda tensor: tensor
-    if isinstance(preprocess, str):
-        return lambda images: build.preprocess(preprocess, images)
-    return preprocess
+def _scaled(images: tf.Tensor, scaling: str | Callable | None) -> tf.Tensor:
+    if scaling is None:
+        return images
+    return preprocess(scaling, images) if isinstance(scaling, str) else scaling(images)

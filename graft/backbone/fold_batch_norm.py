@@ -1,9 +1,9 @@
-"""Folds inference-mode batch normalisation into the layer before it: the same function in fewer operations."""
+"""Folding batch normalisation in inference mode into the layer before it: the same function in fewer operations."""
 
 import keras
 import numpy as np
 
-# What a normalisation can be folded into, with the attribute of the kernel whose outputs it scales.
+# The layers that a BatchNorm can be folded into, with the attribute of the kernel whose outputs it scales.
 KERNELS = {
     keras.layers.Conv2D: "kernel",
     keras.layers.DepthwiseConv2D: "kernel",
@@ -13,28 +13,28 @@ KERNELS = {
 
 
 def fold_batch_norms(model: keras.Model) -> keras.Model:
-    """Return a copy of a network whose convolutions have the BatchNorms behind them folded in.
+    """Return a copy of a network in which each BatchNorm directly behind a linear layer is folded into that layer.
 
-    Computes ``norm(convolution(x))`` as one convolution with a scaled kernel and a bias, which holds for a
-    BatchNorm in inference mode (Jacob et al. 2018, arXiv 1712.05877, section 3.2). A BatchNorm that does not
-    directly follow a linear layer, as in ResNetV2 and DenseNet, stays: call the copy with ``training=False``.
+    In inference mode, ``norm(convolution(x))`` is one convolution with a scaled kernel and a bias (Jacob et al. 2018,
+    arXiv 1712.05877, section 3.2). BatchNorms in other places, as in ResNetV2 and DenseNet, remain: call the copy with
+    ``training=False``.
 
     Parameters
     ----------
     model : keras.Model
-        A functional model; it stays as it is and shares no weight with the copy.
+        A functional model; it does not change, and shares no weight with the copy.
 
     Returns
     -------
     keras.Model
-        The same function up to rounding. The layers that are left keep their names; a layer that was given a
-        BatchNorm has a bias.
+        The same function up to rounding. The other layers keep their names; a layer with a BatchNorm folded into it has
+        a bias.
     """
     norms = _foldable_norms(model)
-    bearers = set(norms.values())
+    targets = set(norms.values())
 
     def clone(layer):
-        changes = {"use_bias": True} if layer.name in bearers else {}
+        changes = {"use_bias": True} if layer.name in targets else {}
         return type(layer).from_config(layer.get_config() | changes)
 
     def call(layer, *tensors, **options):
@@ -42,24 +42,24 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
 
     folded = keras.models.clone_model(model, clone_function=clone, call_function=call)
     folded.layers[0].name = model.layers[0].name
-    by_bearer = {bearer: model.get_layer(norm) for norm, bearer in norms.items()}
+    norm_of = {target: model.get_layer(norm) for norm, target in norms.items()}
     for layer in folded.layers:
         original = model.get_layer(layer.name)
         layer.trainable = original.trainable
-        norm = by_bearer.get(layer.name)
+        norm = norm_of.get(layer.name)
         layer.set_weights(_folded_weights(original, norm) if norm else original.get_weights())
     return folded
 
 
 def _foldable_norms(model: keras.Model) -> dict[str, str]:
-    """Return, by the name of each BatchNorm that can be folded, the name of the layer that takes it in."""
+    """Return the name of the layer that each BatchNorm can be folded into, by the BatchNorm's name."""
     writers = {id(operation.output): operation for operation in model.operations}
     readers = [id(tensor) for operation in model.operations for tensor in keras.tree.flatten(operation.input)]
     readers += [id(tensor) for tensor in keras.tree.flatten(model.output)]
     norms = {}
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            # In a top, the first layer reads a tensor that no layer of it writes.
+            # None for the first layer of a top: no layer of the top has written its input.
             writer = writers.get(id(layer.input))
             if type(writer) in KERNELS and _is_linear(writer) and readers.count(id(layer.input)) == 1:
                 norms[layer.name] = writer.name
@@ -71,13 +71,13 @@ def _is_linear(layer: keras.Layer) -> bool:
 
 
 def _folded_weights(layer: keras.Layer, norm: keras.layers.BatchNormalization) -> list[np.ndarray]:
-    """Return the layer's weights, its kernel scaled and its bias last, as Keras orders them."""
+    """Return the layer's weights with the kernel scaled and the bias last, in Keras's order."""
     gamma = np.asarray(norm.gamma) if norm.scale else 1.0
     beta = np.asarray(norm.beta) if norm.center else 0.0
     scale = gamma / np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
     bias = np.asarray(layer.bias) if layer.use_bias else 0.0
     kernel = getattr(layer, KERNELS[type(layer)])
-    # A depthwise kernel's outputs are its last two axes: (height, width, channels, multiplier).
+    # A depthwise kernel is (height, width, channels, multiplier): its outputs are the last two axes.
     outputs = kernel.shape[2:] if type(layer) is keras.layers.DepthwiseConv2D else kernel.shape[-1:]
     weights = [
         np.asarray(weight) * scale.reshape(outputs) if weight is kernel else np.asarray(weight)

@@ -1,8 +1,8 @@
-"""The backbone as stage freeze wrote it: read back, built and cut again."""
+"""The backbone that stage freeze wrote: read, built and cut again."""
 
 from dataclasses import dataclass
 
-from graft.backbone import build
+from graft.backbone.build import build
 from graft.backbone.cut import Cut, cut
 from graft.core import paths
 from graft.core.files import read_json
@@ -10,13 +10,13 @@ from graft.core.files import read_json
 
 @dataclass(frozen=True)
 class Backbone:
-    """What `freeze` fixed, built again with its weights.
+    """The frozen backbone with its weights, cut in two.
 
     Attributes
     ----------
-    name : in the registry.
+    name : a name of `backbone_table.NAMES`.
     cut : its two halves.
-    pooling : how its feature map becomes features.
+    pooling : how its feature map becomes features, a key of `settings.pooling.POOLINGS`.
     """
 
     name: str
@@ -25,11 +25,11 @@ class Backbone:
 
 
 def frozen_backbone(image_size: int | None = None) -> Backbone:
-    """Read data/backbone, and return the network with its frozen weights, cut where `freeze` cut it.
+    """Read data/backbone; return the network with its frozen weights, with the cut in the same place.
 
     Parameters
     ----------
-    image_size : pixels on each side that it takes; None for those that it was frozen at.
+    image_size : pixels on each side of its images; None for the size of stage freeze.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def frozen_backbone(image_size: int | None = None) -> Backbone:
         If a file is missing.
     """
     description = read_json(paths.BACKBONE_DESCRIPTION)
-    model = build.build(description["backbone"], image_size or description["image_size"], "none")
+    model = build(description["backbone"], image_size or description["image_size"], "none")
     model.load_weights(paths.BACKBONE_WEIGHTS)
     halves = cut(model, description["from_layer"], description["to_layer"])
     return Backbone(description["backbone"], halves, description["pooling"])

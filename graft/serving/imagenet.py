@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from graft.backbone import build
-from graft.core.quiet import importing
+from graft.core.quiet import hidden, importing
 from graft.images import loader
+from graft.settings import backbone_table
+
+with importing():
+    from graft.backbone import build
 
 
 class ImagenetClassifier:
@@ -30,9 +33,9 @@ class ImagenetClassifier:
     """
 
     def __init__(self, backbone: str, weights: str, resize: str):
-        self._record = build.get(backbone)
+        self._record = backbone_table.get(backbone)
         self._resize = resize
-        with importing():
+        with hidden():
             self._model = build.imagenet_classifier(backbone, weights)
         self.labels = build.imagenet_names()
         self.names = [label.partition(",")[0] for label in self.labels]

@@ -81,7 +81,7 @@ def test_a_tensor_is_read_in_its_shape_and_dtype(tmp_path):
     assert arrays["weight"].tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_a_transposed_view_into_the_middle_of_a_storage_is_honoured(tmp_path):
+def test_a_transposed_view_into_the_middle_of_a_storage_is_read_as_such(tmp_path):
     tensor = _Tensor("7", [0, 0, 1, 2, 3, 4, 5, 6], "FloatStorage", 2, (2, 3), (1, 2))
     arrays = read_checkpoint(write_checkpoint(tmp_path / "a.pth", OrderedDict(weight=tensor)))
     assert arrays["weight"].tolist() == [[1, 3, 5], [2, 4, 6]]

@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from graft.backbone import build, cut
+from graft.backbone.build import build
+from graft.backbone.cut import cut
 from graft.backbone.fold_batch_norm import fold_batch_norms
+from graft.settings import backbone_table
 
 
 def scatter_statistics(model):
-    """Give every BatchNorm statistics that are not the identity's."""
+    """Set every BatchNorm to random statistics and weights: at first it changes nothing."""
     generator = np.random.default_rng(0)
     for layer in batch_norms(model):
         for weight in layer.weights:
@@ -46,7 +48,7 @@ def assert_same_function(model, other):
     ids=["convolution", "convolution with bias", "depthwise", "separable", "dense"],
 )
 @pytest.mark.parametrize("options", [{}, {"scale": False}, {"center": False}, {"epsilon": 0.5}], ids=str)
-def test_a_batch_norm_behind_a_linear_layer_goes_into_it(layer, options):
+def test_a_batch_norm_behind_a_linear_layer_is_folded_into_it(layer, options):
     model = network(type(layer).from_config(layer.get_config()), keras.layers.BatchNormalization(**options))
     folded = fold_batch_norms(model)
     assert not batch_norms(folded)
@@ -62,14 +64,14 @@ def test_a_batch_norm_behind_a_linear_layer_goes_into_it(layer, options):
     ],
     ids=["at the input", "behind an activation of the layer", "behind an activation"],
 )
-def test_a_batch_norm_behind_anything_else_stays(layers):
+def test_a_batch_norm_in_another_place_remains(layers):
     model = network(*layers)
     folded = fold_batch_norms(model)
     assert len(batch_norms(folded)) == 1
     assert_same_function(model, folded)
 
 
-def test_a_convolution_that_others_read_too_keeps_its_batch_norm_apart():
+def test_a_batch_norm_remains_where_another_layer_reads_the_convolution_too():
     images = keras.Input((6, 6, 3))
     x = keras.layers.Conv2D(4, 3)(images)
     model = scatter_statistics(keras.Model(images, keras.layers.Add()([x, keras.layers.BatchNormalization()(x)])))
@@ -78,7 +80,7 @@ def test_a_convolution_that_others_read_too_keeps_its_batch_norm_apart():
     assert_same_function(model, folded)
 
 
-def test_the_original_is_left_as_it_is_and_shares_nothing():
+def test_the_original_does_not_change_and_shares_no_weights():
     model = network(keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization())
     before = model.get_weights()
     folded = fold_batch_norms(model)
@@ -87,7 +89,7 @@ def test_the_original_is_left_as_it_is_and_shares_nothing():
         np.testing.assert_array_equal(weight, other)
 
 
-def test_what_is_frozen_stays_frozen():
+def test_frozen_layers_stay_frozen():
     model = network(keras.layers.Conv2D(4, 3, name="low"), keras.layers.Conv2D(4, 3, name="high"))
     model.get_layer("low").trainable = False
     folded = fold_batch_norms(model)
@@ -95,8 +97,8 @@ def test_what_is_frozen_stays_frozen():
     assert folded.get_layer("high").trainable
 
 
-# One network of each family, with how many BatchNorms stay in what lies above 30 % of the layers.
-STAYING = {
+# One network of each family, with how many BatchNorms remain in the top above 30 % of the layers.
+REMAINING = {
     "EfficientNetLite0": 0,
     "MobileNetV2_035": 0,
     "MobileNetV3Small": 0,
@@ -117,13 +119,13 @@ QUICK = ("EfficientNetLite0", "MobileNetV3Small")
 
 
 @pytest.mark.parametrize(
-    ("name", "staying"),
-    [pytest.param(*item, marks=() if item[0] in QUICK else pytest.mark.slow) for item in STAYING.items()],
+    ("name", "remaining"),
+    [pytest.param(*item, marks=() if item[0] in QUICK else pytest.mark.slow) for item in REMAINING.items()],
 )
-def test_the_top_of_each_family_is_the_same_function_when_folded(name, staying):
-    size = max(64, build.get(name).minimum_size)
-    model = scatter_statistics(build.build(name, size, "none"))
-    top = cut.cut(model, round(0.3 * len(model.layers))).top
+def test_the_top_of_each_family_is_the_same_function_when_folded(name, remaining):
+    size = max(64, backbone_table.get(name).minimum_size)
+    model = scatter_statistics(build(name, size, "none"))
+    top = cut(model, round(0.3 * len(model.layers))).top
     folded = fold_batch_norms(top)
-    assert len(batch_norms(folded)) == staying
+    assert len(batch_norms(folded)) == remaining
     assert_same_function(top, folded)
