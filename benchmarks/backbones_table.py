@@ -6,9 +6,10 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from graft.backbone import build, cut
 from graft.backbone.architectures import family_of
+from graft.backbone.cut import cut_points
 from graft.core.files import write_text
+from graft.settings import backbone_table
 
 PAGE = Path("docs/backbones.md")
 INTRODUCTION = """# Backbones
@@ -50,7 +51,7 @@ def multiply_adds(model: keras.Model) -> int:
 
 def row(name: str) -> str:
     """Return a backbone's line of the table."""
-    record = build.get(name)
+    record = backbone_table.get(name)
     model = family_of(record).build(record, record.image_size)
     cells = (
         name,
@@ -60,7 +61,7 @@ def row(name: str) -> str:
         f"{multiply_adds(model) / 1e6:,.0f}",
         f"{model.output_shape[-1]:,}",
         len(model.layers),
-        len(cut.cut_points(model)),
+        len(cut_points(model)),
         _per_cent(record.top_1),
         _per_cent(record.top_5),
     )
@@ -69,7 +70,7 @@ def row(name: str) -> str:
 
 def main() -> None:
     """Write the page anew."""
-    rows = [row(name) for name in tqdm(build.NAMES, unit=" networks")]
+    rows = [row(name) for name in tqdm(backbone_table.NAMES, unit=" networks")]
     write_text(PAGE, INTRODUCTION + "".join(rows) + SOURCES)
 
 

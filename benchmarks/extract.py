@@ -1,10 +1,10 @@
 """Images to features.npy with an empty store, Graft against Keras: `python -m benchmarks.extract`.
 
-Graft: the stage `extract`, a process of its own, on a compiled backbone, and beside it `freeze`, which compiles that.
-Keras: a process that builds the network and runs `predict` on image_dataset_from_directory. Both begin as new
-processes, and the image files are in the system's cache for both. What comes out is compared on the same pixels:
-Keras's resizing is another than Pillow's, so Keras is given the squares that Graft's loader makes. That needs
-`--weights`: without, each process draws another network.
+Graft: the stage `extract` in a process of its own, with a compiled backbone; also measured is `freeze`, which compiles
+it. Keras: a process that builds the network and runs `predict` on image_dataset_from_directory. Both are new processes,
+and the image files are in the system's cache for both. The features are compared on the same pixels: Keras resizes in
+another way than Pillow, so that Keras gets the images of Graft's loader. That needs `--weights`, because without it
+each process has other random weights.
 """
 
 import argparse
@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import photographs, results, sides
-from benchmarks.projects import SIZE, Workspace, settings
-from benchmarks.results import Row
+from benchmarks.datasets import photographs
+from benchmarks.harness import results, sides
+from benchmarks.harness.projects import SIZE, Workspace, settings
+from benchmarks.harness.results import Row
 
 CLAIM = "images to features.npy, empty store"
 AGAINST = "image_dataset_from_directory + model.predict"
@@ -27,8 +28,8 @@ RESIZE = "squash"
 
 
 def differences(workspace: Path, weights: str) -> tuple[float, float]:
-    """Return how far Graft's features are from Keras's on the same pixels, relative L2: of all images, of the worst."""
-    from benchmarks.keras_extraction import network
+    """Return the relative L2 distance of Graft's features to Keras's: over all images, and of the worst image."""
+    from benchmarks.keras_side.extraction import network
     from graft.core.files import read_rows
     from graft.images import loader
 
@@ -51,7 +52,7 @@ class Sides:
     def __init__(self, folder: Path, options: argparse.Namespace):
         self.images = folder / "images"
         photographs.bring(self.images, options)
-        # The squares that image_dataset_from_directory makes, and the images alone.
+        # Resized as image_dataset_from_directory does it, and without views.
         same = settings(self.images, options.weights, resize=RESIZE, head__views=0)
         self.workspace = Workspace(folder / "workspace", same)
         self.workspace.stages("resolve", "download", "split", "freeze")
@@ -70,21 +71,18 @@ class Sides:
     def keras(self, variables: dict[str, str]) -> sides.Run:
         """Compute all features by Keras."""
         arguments = [self.images, self._folder / "keras.npy", *([self._weights] if self._weights else [])]
-        return sides.python("benchmarks.keras_extraction", *arguments, **variables)
+        return sides.python("benchmarks.keras_side.extraction", *arguments, **variables)
 
     def compared(self) -> list[float] | None:
-        """Return how far the features are apart, of all images and of the worst; None without a weights file.
-
-        Without one, each process draws another network.
-        """
+        """Return the distances of `differences`; None without a weights file, when each process has other weights."""
         if self._weights is None:
             return None
-        told = sides.python("benchmarks.extract", "--compare", self.workspace.folder, self._weights)
-        return [float(number) for number in told.output.split()[-2:]]
+        compared = sides.python("benchmarks.extract", "--compare", self.workspace.folder, self._weights)
+        return [float(number) for number in compared.output.split()[-2:]]
 
 
 def after(first: sides.Run, second: sides.Run) -> sides.Run:
-    """Return what two runs took, one after the other."""
+    """Return the seconds and memory of two runs, one after the other."""
     return sides.Run(
         first.seconds + second.seconds,
         max(first.peak_mib, second.peak_mib),
@@ -93,7 +91,7 @@ def after(first: sides.Run, second: sides.Run) -> sides.Run:
 
 
 def rows_of(took: dict[str, list[sides.Run]], checked: list[float] | None) -> list[Row]:
-    """Return the lines of the table from what each side took, and how far the features are apart."""
+    """Return the rows of the table from the runs of each side, and the distances of the features."""
     rows = []
     extract, freeze = took["extract"], took["freeze"]
     both = [after(*stages) for stages in zip(freeze, extract, strict=True)]
@@ -103,7 +101,7 @@ def rows_of(took: dict[str, list[sides.Run]], checked: list[float] | None) -> li
             rows.append(
                 Row(
                     claim=name,
-                    against=AGAINST + sides.said_of(side),
+                    against=AGAINST + sides.onednn_note(side),
                     kind="times",
                     wanted=wanted,
                     measured=sides.ratios([run.seconds for run in theirs], [run.seconds for run in ours]),
@@ -121,7 +119,7 @@ def rows_of(took: dict[str, list[sides.Run]], checked: list[float] | None) -> li
 
 
 def main() -> None:
-    """Measure both sides in turn, compare what they computed, and write the figures; or only compare."""
+    """Measure both sides in turn, compare their features, and write the figures; or only compare."""
     if sys.argv[1:2] == ["--compare"]:
         print(*differences(Path(sys.argv[2]), sys.argv[3]))
         return

@@ -1,7 +1,7 @@
 """Where the time of extraction goes: `python -m benchmarks.extraction_profile --archive FILE --weights FILE`.
 
-Milliseconds an image of each step on one thread, then of the network, the pixels and both on a thread for each core,
-and of the whole with the store. It is the evidence for docs/design.md, and no claim of benchmarks/RESULTS.md.
+It prints milliseconds an image: of each step on one thread; then of the network, the pixels and both with a thread for
+each core, and of all with the store. docs/design.md cites them; they are not in benchmarks/RESULTS.md.
 """
 
 import tempfile
@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import photographs, sides
-from benchmarks.projects import SIZE, Workspace, settings
+from benchmarks.datasets import photographs
+from benchmarks.harness import sides
+from benchmarks.harness.projects import SIZE, Workspace, settings
 from graft.activations.inference import Activations, Pixels, Request
 from graft.activations.litert import Network
 from graft.activations.store import Store
@@ -26,7 +27,7 @@ WARM_UP = 16
 
 
 def milliseconds(work: Callable[[], object], count: int) -> float:
-    """Return what an image takes where `work` does `count` of them."""
+    """Return the milliseconds that an image takes, where `work` does `count` images."""
     begin = time.perf_counter()
     work()
     return 1000 * (time.perf_counter() - begin) / count

@@ -1,10 +1,10 @@
 """An epoch of fine-tuning MobileNetV2 from layer 100, Graft against Keras: `python -m benchmarks.fine_tune_epoch`.
 
 Keras: the whole network in `fit`, its first 100 layers frozen, decoded images cached in RAM as uint8, flips, rotations
-and zooms by Keras's layers, AUTOTUNE and prefetch. Graft: `training.train` on the same images' cached maps, read from a
-warm store, in bfloat16 where the default is. Both use batches of 32 and the same optimiser. The sides are processes of
-their own that take turns, epoch by epoch, in an order that alternates; each side's first epoch (tracing, filling of
-caches) is not counted.
+and zooms by Keras's layers, AUTOTUNE and prefetch. Graft: `graft.training.loop.train` on the maps of the same images,
+read from the store, in the default precision. Both use batches of 32 and the same optimiser. Each side is a process of
+its own. They take turns, epoch by epoch, in alternating order. The first epoch of each side (tracing, filling of
+caches) does not count.
 """
 
 import argparse
@@ -12,23 +12,46 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-# Here no part of Graft and no TensorFlow is imported: the Keras side is to run as a user of Keras runs it.
+# No part of Graft and no TensorFlow is imported here: the Keras side runs as a user of Keras runs it.
 import numpy as np
 
-from benchmarks import photographs, results, sides
-from benchmarks.results import Row
-from benchmarks.sides import Turns
+from benchmarks.datasets import photographs
+from benchmarks.harness import results, sides
+from benchmarks.harness.results import Row
+from benchmarks.harness.sides import Turns
 
 SIZE = 224
 BATCH_SIZE = 32
 FROM_LAYER = 100
 LEARNING_RATE = 1e-4
 CLASSES = photographs.CLASSES
+AGAINST = "Keras fit, same layers, batch size and kind of augmentation, images in RAM"
 # Of `graft.images.augmentation`; the layers of the Keras side draw from the same ranges.
 AUGMENTATION = {
     "flip": "horizontal",
     "rotation": 15.0,
     "zoom": 0.15,
+}
+# `fine_tune` of params.yaml, without what the Keras side does not do.
+FINE_TUNE = {
+    "from_layer": FROM_LAYER,
+    "to_layer": None,
+    "batch_size": BATCH_SIZE,
+    "optimizer": "adamw",
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "schedule": "cosine",
+    "warmup": 0.0,
+    "plateau_patience": 3,
+    "patience": None,
+    "monitor": None,
+    "label_smoothing": 0.0,
+    "dropout": 0.0,
+    "mixup": 0.0,
+    "ema": 0.0,
+    "interpolation": 1.0,
+    "precision": "auto",
+    "tensorboard": False,
 }
 
 
@@ -65,17 +88,19 @@ def keras_side(folder: Path, weights: str | None, epochs: int) -> None:
     model.compile(keras.optimizers.AdamW(LEARNING_RATE), loss, metrics=["accuracy"])
     turns = Turns()
     turns.wait()
-    told = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: turns.done())
-    model.fit(dataset, epochs=epochs, callbacks=[told], verbose=0)
+    after_epoch = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: turns.done())
+    model.fit(dataset, epochs=epochs, callbacks=[after_epoch], verbose=0)
 
 
 def fill_store(folder: Path, weights: str | None) -> None:
-    """Compute the maps of one augmented view of each image, as `stages.fine_tune` does where the store lacks them."""
+    """Put the maps of one augmented view of each image into the store."""
     from graft.activations.store import Store
-    from graft.backbone import build, cut
+    from graft.backbone.build import build
+    from graft.backbone.compile import compile_network
+    from graft.backbone.cut import cut
 
-    cut = cut.cut(build.build("MobileNetV2", SIZE, weights or "none"), FROM_LAYER)
-    (folder / "trunk.tflite").write_bytes(cut.compile_network(cut.trunk, "MobileNetV2"))
+    trunk = cut(build("MobileNetV2", SIZE, weights or "none"), FROM_LAYER).trunk
+    (folder / "trunk.tflite").write_bytes(compile_network(trunk, "MobileNetV2"))
     with Store(folder / "store") as store:
         _activations(folder, store).fill(_requests(folder))
 
@@ -83,26 +108,30 @@ def fill_store(folder: Path, weights: str | None) -> None:
 def graft_side(folder: Path, weights: str | None, epochs: int) -> None:
     """Fine-tune from the cut, on maps from the store."""
     from graft.activations.store import Store
-    from graft.backbone import build, cut
-    from graft.heads import attach, head
-    from graft.training import loop, precision
+    from graft.backbone.build import build
+    from graft.backbone.cut import cut
+    from graft.backbone.frozen import Backbone
+    from graft.heads.attach import trainable_network
+    from graft.heads.head import linear
+    from graft.settings import params
+    from graft.training.batches import Examples
+    from graft.training.fine_tune import resolved_settings
+    from graft.training.loop import train
 
-    cut = cut.cut(build.build("MobileNetV2", SIZE, weights or "none"), FROM_LAYER)
-    head = head.linear(np.zeros((cut.top.output.shape[-1], CLASSES), np.float32), np.zeros(CLASSES, np.float32))
-    model = attach.trainable(attach.Backbone("MobileNetV2", cut, "avg"), head)
+    halves = cut(build("MobileNetV2", SIZE, weights or "none"), FROM_LAYER)
+    head = linear(np.zeros((halves.top.output.shape[-1], CLASSES), np.float32), np.zeros(CLASSES, np.float32))
+    model = trainable_network(Backbone("MobileNetV2", halves, "avg"), head)
     requests = _requests(folder)
-    labels = np.arange(len(requests)) % CLASSES
-    settings = loop.Settings(
-        learning_rate=LEARNING_RATE, epochs=epochs, batch_size=BATCH_SIZE, precision=precision.settled("auto")
-    )
+    settings = resolved_settings(params.FineTune.model_validate(FINE_TUNE | {"epochs": epochs}), len(requests))
     turns = Turns()
     with Store(folder / "store") as store:
         activations = _activations(folder, store)
-        examples = loop.Examples(
-            lambda rows, epoch: activations.read("map", [requests[row] for row in rows]), labels
+        examples = Examples(
+            lambda rows, epoch: activations.read("map", [requests[row] for row in rows]),
+            np.arange(len(requests)) % CLASSES,
         )
         turns.wait()
-        loop.train(model, examples, None, settings, on_epoch=lambda row: turns.done())
+        train(model, examples, None, settings, LEARNING_RATE, seed=0, on_epoch=lambda row: turns.done())
 
 
 def _activations(folder: Path, store):
@@ -132,32 +161,32 @@ def worker(side: str, folder: Path, options: argparse.Namespace, variables: dict
 
 
 def measure(workers: dict[str, sides.Worker], pairs: int) -> dict[str, list[dict[str, float]]]:
-    """Return what each side told of each counted epoch."""
-    told: dict[str, list[dict[str, float]]] = {side: [] for side in workers}
+    """Return the reports of each side's epochs, without the first."""
+    reports: dict[str, list[dict[str, float]]] = {side: [] for side in workers}
     for pair in range(pairs + 1):
         for side in sorted(workers, reverse=pair % 2 == 0):
             row = workers[side].turn()
-            told[side].append(row)
+            reports[side].append(row)
             line = f"  {side:14s} {row['seconds']:6.1f} s, processor {row['processor_seconds']:6.1f} s"
             print(line if pair else f"{line}  (not counted)", flush=True)
     for one in workers.values():
         one.end()
-    return {side: rows[1:] for side, rows in told.items()}
+    return {side: rows[1:] for side, rows in reports.items()}
 
 
-def rows_of(told: dict[str, list[dict[str, float]]]) -> list[Row]:
-    """Return the lines of the table from what the sides told."""
+def rows_of(reports: dict[str, list[dict[str, float]]]) -> list[Row]:
+    """Return the rows of the table from the reports of the sides."""
     return [
         Row(
             claim="a fine-tuning epoch, warm store",
-            against="Keras fit, same layers, batch size and kind of augmentation, images in RAM" + sides.said_of(side),
+            against=AGAINST + sides.onednn_note(side),
             kind="times",
             wanted=4.0,
-            measured=sides.ratios(_each(told[side], "seconds"), _each(told["graft"], "seconds")),
-            seconds=[median(_each(told[one], "seconds")) for one in ("graft", side)],
-            peak_mib=[max(_each(told[one], "peak_mib")) for one in ("graft", side)],
+            measured=sides.ratios(_each(reports[side], "seconds"), _each(reports["graft"], "seconds")),
+            seconds=[median(_each(reports[one], "seconds")) for one in ("graft", side)],
+            peak_mib=[max(_each(reports[one], "peak_mib")) for one in ("graft", side)],
         )
-        for side in told
+        for side in reports
         if side != "graft"
     ]
 

@@ -1,15 +1,15 @@
 """From an archive to an evaluated fine-tuned classifier, everything cold: `python -m benchmarks.from_archive`.
 
 Graft: `dvc repro` in a fresh clone of this repository at its last commit, with no cache and an empty store. Keras:
-benchmarks/keras_two_step.py on the same images in the same parts. It runs whole once, until it first reaches Graft's
-test accuracy: that says how many epochs it needs. Its second step may take more than its 30 epochs, until the script
-has had ten times as long as Graft. How long epochs take is measured in pairs, Graft's whole run and the script's in
-turn: of each of its two steps `--keras-epochs` epochs are run, and the others are counted as the median of those after
-the first.
+benchmarks/keras_side/two_step.py on the same images in the same parts. The script runs to its end once, until it first
+reaches Graft's test accuracy: this gives the number of epochs that it needs. Its second step may take more than 30
+epochs, until the script has had ten times as long as Graft. The time of an epoch is measured in pairs, Graft's whole
+run and the script in turn. In each pair, `--keras-epochs` epochs of each of its two steps are run. Each of the others
+counts as the median of those after the first.
 
-It takes hours and can be done in pieces: with `--state FOLDER` what was done is kept there, and the same command goes
-on with it. `--side pairs` runs the pairs; `--side whole` a piece of the whole script, of `--minutes`. The figures are
-written after each piece, and say so where the script has not reached the accuracy yet.
+It takes hours, and can be done in pieces: `--state FOLDER` keeps the state there, and the same command goes on.
+`--side pairs` runs the pairs. `--side whole` runs a piece of the whole script, of `--minutes`. Each piece writes the
+figures, with a note where the script has not reached the accuracy yet.
 """
 
 import argparse
@@ -21,20 +21,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks import photographs, results, sides
-from benchmarks.keras_two_step import reached
+from benchmarks.datasets import photographs
+from benchmarks.harness import results, sides
+from benchmarks.harness.projects import Clone, settings
+from benchmarks.harness.results import Row
+from benchmarks.keras_side.two_step import reached
 from benchmarks.learning_rate import EPOCHS, parts_of, step_seconds
-from benchmarks.projects import Clone, settings
-from benchmarks.results import Row
 
-# What is claimed, and so how long the script may try.
+# The claim, and how many times as long as Graft the script may take.
 TIMES = 10
 CLAIM = "archive to evaluated fine-tuned classifier, everything cold"
 AGAINST = "the two-step Keras script until it first reaches the same test accuracy"
 
 
 class State:
-    """What was done so far, in a folder."""
+    """The pairs and pieces so far, in a folder."""
 
     def __init__(self, folder: Path, options: argparse.Namespace):
         self.folder = folder
@@ -51,11 +52,11 @@ class State:
         return self._read("pairs.json", [])
 
     def whole(self, side: str) -> list[dict]:
-        """Return the epochs of the script that is run whole."""
+        """Return the epochs so far of the script that runs to its end."""
         return self._read(f"{folder_name(side)}/log.json", [])
 
     def whole_peak(self, side: str) -> float:
-        """Return the largest memory of its pieces, in MiB."""
+        """Return the peak memory of its pieces, in MiB."""
         return self._read(f"{folder_name(side)}.json", 0.0)
 
     @property
@@ -79,7 +80,7 @@ class State:
         limits += ["--minutes", self._options.minutes] if self._options.minutes else []
         run = self._keras(self.folder / folder_name(side), EPOCHS, variables, limits)
         self._write(f"{folder_name(side)}.json", max(self.whole_peak(side), run["peak_mib"]))
-        print(f"  {side}: {said(run['log'], self.target)}", flush=True)
+        print(f"  {side}: {outcome(run['log'], self.target)}", flush=True)
 
     def fine_tune_epochs(self, side: str) -> int:
         """Return how many epochs the script's second step may take: its own, or those that make it `TIMES` as long."""
@@ -99,7 +100,7 @@ class State:
     def _keras(self, folder: Path, epochs: int, variables: dict[str, str], limits: Sequence[object] = ()) -> dict:
         arguments = [folder, "--archive", self.archive, "--parts", self.folder / "parts.json", "--epochs", epochs]
         arguments += ["--weights", self._options.weights] if self._options.weights else []
-        run = sides.python("benchmarks.keras_two_step", *arguments, *limits, **variables)
+        run = sides.python("benchmarks.keras_side.two_step", *arguments, *limits, **variables)
         return {"log": json.loads((folder / "log.json").read_text()), "peak_mib": run.peak_mib}
 
     def _read(self, name: str, nothing: object) -> object:
@@ -111,30 +112,30 @@ class State:
 
 
 def folder_name(side: str) -> str:
-    """Return what the files of a way to run Keras are called."""
+    """Return the name of the files of a way to run Keras."""
     return side.replace(", ", "_")
 
 
 def epochs_needed(log: Sequence[dict], target: float) -> dict[int, int]:
-    """Return how many epochs of each step the script took until it first reached the target, or so far."""
+    """Return the epochs of each step until the script first reached the target, or all epochs so far."""
     hit = reached(log, target)
     rows = log[: log.index(hit) + 1] if hit else log
     return {step: sum(row["step"] == step for row in rows) for step in (1, 2)}
 
 
 def seconds_of(log: Sequence[dict], epochs: dict[int, int]) -> float:
-    """Return what the script takes for so many epochs of each step: start-up, all of them, and one evaluation."""
+    """Return the seconds of the script for so many epochs of each step: start-up, the epochs, and one evaluation."""
     evaluation = median(row["evaluation_seconds"] for row in log if "evaluation_seconds" in row)
     return log[0]["start"] + sum(step_seconds(log, *needed) for needed in epochs.items()) + evaluation
 
 
 def second_step(log: Sequence[dict], seconds: float) -> int:
-    """Return how many epochs of the second step, from `EPOCHS`, the whole script has in so many seconds, rounded up."""
+    """Return how many epochs of the second step, `EPOCHS` or more, make the whole script take at least `seconds`."""
     return next(count for count in itertools.count(EPOCHS) if seconds_of(log, {1: EPOCHS, 2: count}) >= seconds)
 
 
-def said(log: Sequence[dict], target: float) -> str:
-    """Return in words how far the script got."""
+def outcome(log: Sequence[dict], target: float) -> str:
+    """Return the script's accuracy and epochs in words."""
     hit = reached(log, target)
     if hit:
         return f"reached {hit['test_accuracy']:.4f} in epoch {hit['epoch']} of step {hit['step']}"
@@ -144,7 +145,7 @@ def said(log: Sequence[dict], target: float) -> str:
 
 
 def rows_of(state: State, variants: Sequence[str], epochs: int) -> list[Row]:
-    """Return the lines of the table."""
+    """Return the rows of the table."""
     pairs, rows = state.pairs(), []
     own = [pair["graft"]["seconds"] for pair in pairs]
     for side in variants:
@@ -153,7 +154,7 @@ def rows_of(state: State, variants: Sequence[str], epochs: int) -> list[Row]:
             rows.append(
                 Row(
                     claim=CLAIM,
-                    against=AGAINST + sides.said_of(side),
+                    against=AGAINST + sides.onednn_note(side),
                     kind="times",
                     wanted=float(TIMES),
                     measured=sides.ratios(theirs, own),
@@ -164,7 +165,7 @@ def rows_of(state: State, variants: Sequence[str], epochs: int) -> list[Row]:
                     ],
                     at_least=reached(log, state.target) is None,
                     note=f"Graft {state.target:.4f} of {pairs[0]['graft']['images']} test images; the script, run "
-                    f"once: {said(log, state.target)}; in each pair {epochs} of {EPOCHS} epochs a step were run",
+                    f"once: {outcome(log, state.target)}; in each pair {epochs} of {EPOCHS} epochs a step were run",
                 )
             )
     return rows
@@ -173,7 +174,7 @@ def rows_of(state: State, variants: Sequence[str], epochs: int) -> list[Row]:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = sides.parser(__doc__)
-    parser.add_argument("--state", type=Path, help="where what was done is kept (default: nowhere)")
+    parser.add_argument("--state", type=Path, help="folder that keeps the state (default: none)")
     parser.add_argument("--side", choices=("pairs", "whole", "both"), default="both", help="(default %(default)s)")
     parser.add_argument("--minutes", type=float, help="stop each piece of the whole script after so many")
     parser.add_argument("--keras-epochs", type=int, default=3, help="of each step in a pair (default %(default)s)")
@@ -189,7 +190,7 @@ def chosen_variants(onednn: str) -> dict[str, dict[str, str]]:
 
 
 def main() -> None:
-    """Do what is left to do, or a piece of it, and write the figures."""
+    """Do the remaining work, or a piece of it, and write the figures."""
     options = arguments()
     with tempfile.TemporaryDirectory() as temporary:
         state = State(options.state.resolve() if options.state else Path(temporary), options)

@@ -1,7 +1,7 @@
 """One interpreter a core, or one interpreter with a thread for each: `python -m benchmarks.interpreters`.
 
-Decides how `graft.activations.litert` runs a network. Both ways decode in threads beside the network and give the
-features of all images; they take turns within one process. The network is `freeze`'s trunk and top.
+It decides how `graft.activations.litert` runs a network. Both ways decode in threads beside the network and compute the
+features of all images; they take turns in one process. The network is `freeze`'s trunk and top.
 """
 
 import sys
@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import photographs, results, sides
-from benchmarks.projects import SIZE, Workspace, settings
-from benchmarks.results import Row
+from benchmarks.datasets import photographs
+from benchmarks.harness import results, sides
+from benchmarks.harness.projects import SIZE, Workspace, settings
+from benchmarks.harness.results import Row
 from graft.core.threads import in_order, usable_cpus
 
 COUNT = usable_cpus()
@@ -46,14 +47,14 @@ def one_with_threads(networks: list[Path], paths: list[Path]) -> None:
 
 
 def seconds(way: Callable[[list[Path], list[Path]], None], networks: list[Path], paths: list[Path]) -> float:
-    """Return what a way takes."""
+    """Return the seconds of one way."""
     begin = time.perf_counter()
     way(networks, paths)
     return time.perf_counter() - begin
 
 
 def compare(folder: Path, pairs: int) -> None:
-    """Print the seconds of both ways, a line a pair; the first call of each is not counted."""
+    """Print the seconds of both ways, a line for each pair; the first call of each is not counted."""
     networks = [folder / "workspace/data/backbone" / name for name in ("trunk.tflite", "top.tflite")]
     paths = sorted((folder / "images").rglob("*.jpg"))
     ways = [one_a_core, one_with_threads]
@@ -75,9 +76,9 @@ def main() -> None:
         photographs.bring(folder / "images", options)
         workspace = Workspace(folder / "workspace", settings(folder / "images", options.weights))
         workspace.stages("resolve", "download", "split", "freeze")
-        told = sides.python("benchmarks.interpreters", "--compare", folder, options.pairs).output
-    # The interpreter greets on the same stream.
-    lines = [line.split() for line in told.splitlines() if line[:1].isdigit()]
+        output = sides.python("benchmarks.interpreters", "--compare", folder, options.pairs).output
+    # The interpreter prints on the same stream.
+    lines = [line.split() for line in output.splitlines() if line[:1].isdigit()]
     own, shared = ([float(line[side]) for line in lines] for side in (0, 1))
     row = Row(
         claim=f"{COUNT} interpreters of one thread, images to features",

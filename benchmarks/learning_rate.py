@@ -1,10 +1,10 @@
 """Another learning rate, `dvc exp run -S lr=...` against the Keras script: `python -m benchmarks.learning_rate`.
 
-Graft: a fresh clone of this repository at its last commit, `dvc repro` once, which is not counted, and then an
-experiment for each pair, every one with a rate of its own. Keras: benchmarks/keras_two_step.py with that rate, run
-whole (a rate changed at its top), and its second step alone, as if the first one's model had been kept. Both sides use
-the same images in the same parts. Of each of the script's two steps, `--keras-epochs` epochs are run in each pair; the
-others up to 30 are counted as the median of those after the first.
+Graft: a fresh clone of this repository at its last commit, and `dvc repro` once, which does not count; then an
+experiment for each pair, each with another rate. Keras: benchmarks/keras_side/two_step.py with the same rate. It counts
+twice: as a whole, as if a user changed the rate at its top, and its second step alone, as if the model of the first had
+been kept. Both sides use the same images in the same parts. In each pair, `--keras-epochs` epochs of each of the
+script's two steps are run. Each of the others, up to 30, counts as the median of those after the first.
 """
 
 import argparse
@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks import photographs, results, sides
-from benchmarks.projects import Clone, settings
-from benchmarks.results import Row
+from benchmarks.datasets import photographs
+from benchmarks.harness import results, sides
+from benchmarks.harness.projects import Clone, settings
+from benchmarks.harness.results import Row
 
 CLAIM = "`dvc exp run -S lr=...`, the second and later"
 EPOCHS = 30
@@ -27,37 +28,37 @@ STAGES = ["fine_tune", "export", "evaluate"]
 
 
 def step_seconds(rows: Sequence[dict], step: int, epochs: int = EPOCHS) -> float:
-    """Return what so many epochs of a step take: those in the log, and for others the median after the first."""
+    """Return the seconds of so many epochs of a step: those of the log, and for others the median after the first."""
     seconds = [row["seconds"] for row in rows if row["step"] == step]
     return sum(seconds[:epochs]) + max(0, epochs - len(seconds)) * median(seconds[1:] or seconds)
 
 
 def script_seconds(rows: Sequence[dict], steps: Sequence[int]) -> float:
-    """Return what the Keras script takes with these of its steps: start-up, all epochs, one evaluation."""
+    """Return the seconds of the Keras script with these of its steps: start-up, all epochs, one evaluation."""
     evaluation = median(row["evaluation_seconds"] for row in rows if "evaluation_seconds" in row)
     return rows[0]["start"] + sum(step_seconds(rows, step) for step in steps) + evaluation
 
 
 class Keras:
-    """The script of the other side, on images that are unpacked already."""
+    """The script of the other side, on unpacked images."""
 
     def __init__(self, folder: Path, options: argparse.Namespace):
         self._state = folder / "keras"
         self._options = options
 
     def unpack(self, archive: Path, split: Path) -> None:
-        """Deal the images of an archive to the parts that Graft dealt them to."""
-        from benchmarks.keras_two_step import unpack
+        """Unpack an archive to the parts of Graft's split."""
+        from benchmarks.keras_side.two_step import unpack
 
         unpack(archive, parts_of(split), self._state / "images")
 
     def run(self, learning_rate: float, variables: dict[str, str]) -> tuple[sides.Run, list[dict]]:
-        """Run the script from the start; return what the process took, and its log."""
+        """Run the script from its start; return its run and its log."""
         for path in [*self._state.glob("*.keras"), *self._state.glob("log.json")]:
             path.unlink()
         options = ["--epochs", self._options.keras_epochs, "--learning-rate", learning_rate]
         options += ["--weights", self._options.weights] if self._options.weights else []
-        run = sides.python("benchmarks.keras_two_step", self._state, *options, **variables)
+        run = sides.python("benchmarks.keras_side.two_step", self._state, *options, **variables)
         return run, json.loads((self._state / "log.json").read_text())
 
 
@@ -68,12 +69,12 @@ def parts_of(split: Path) -> dict[str, str]:
 
 
 def experiment(clone: Clone, learning_rate: float) -> sides.Run:
-    """Run the pipeline with another learning rate; return what it took.
+    """Run the pipeline with another learning rate; return its run.
 
     Raises
     ------
     RuntimeError
-        If other stages ran than those that the rate concerns.
+        If other stages ran than `STAGES`, which depend on the rate.
     """
     run = clone.dvc("exp", "run", "-S", f"lr={learning_rate}")
     stages = re.findall(r"^Running stage '(\w+)'", run.output, re.MULTILINE)
@@ -83,7 +84,7 @@ def experiment(clone: Clone, learning_rate: float) -> sides.Run:
 
 
 def rows_of(graft: Sequence[sides.Run], logs: dict[str, list[tuple[sides.Run, list[dict]]]], epochs: int) -> list[Row]:
-    """Return the lines of the table from what Graft's runs took and the other side's logs."""
+    """Return the rows of the table from Graft's runs, and the runs and logs of the other side."""
     rows = []
     measured = "" if epochs == EPOCHS else f"; of {EPOCHS} epochs a step, {epochs} were run in each pair"
     for said, steps in (("the same change in the Keras script", (1, 2)), ("only the script's second step", (2,))):
@@ -92,7 +93,7 @@ def rows_of(graft: Sequence[sides.Run], logs: dict[str, list[tuple[sides.Run, li
             rows.append(
                 Row(
                     claim=CLAIM,
-                    against=said + sides.said_of(side),
+                    against=said + sides.onednn_note(side),
                     kind="times",
                     wanted=8.0 if steps == (1, 2) else None,
                     measured=sides.ratios(seconds, [run.seconds for run in graft]),

@@ -9,9 +9,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import photographs, results, sides
-from benchmarks.projects import Workspace, settings
-from benchmarks.results import Row
+from benchmarks.datasets import photographs
+from benchmarks.harness import results, sides
+from benchmarks.harness.projects import Workspace, settings
+from benchmarks.harness.results import Row
 
 TIMES = 10
 WANTED_MIB = 2048

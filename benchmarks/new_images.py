@@ -1,8 +1,8 @@
 """`extract` again after 1 % new images, against its own cold run: `python -m benchmarks.new_images`.
 
-Every pair begins with an empty store. The first run sees all but 1 % of the images, the second all of them. Start-up is
-left out: the clock starts when Python has imported the stage, and stops when features.npy is whole. The rows of the
-images that both runs saw must be the same to the bit.
+Every pair begins with an empty store. The first run has all images but 1 %, the second has all images. Start-up does
+not count: the clock starts when Python has imported the stage, and stops when features.npy is complete. The rows of the
+images of both runs must be the same to the bit.
 """
 
 import shutil
@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import photographs, results, sides
-from benchmarks.projects import Workspace, settings
-from benchmarks.results import Row
+from benchmarks.datasets import photographs
+from benchmarks.harness import results, sides
+from benchmarks.harness.projects import Workspace, settings
+from benchmarks.harness.results import Row
 
 NEW_SHARE = 100
 FEATURES = Path("data/features/features.npy")
@@ -26,27 +27,27 @@ TIMED = (
 
 
 def without_new(lines: list[str]) -> tuple[list[str], list[int]]:
-    """Return the lines of a CSV file without every hundredth row, the header kept, and the places of the rows kept."""
+    """Return the lines of a CSV file without every hundredth row, and the numbers (from 0) of the remaining rows."""
     places = [place for place in range(len(lines) - 1) if place % NEW_SHARE != NEW_SHARE // 2]
     if len(places) == len(lines) - 1:
-        # Fewer than that: the last one is the new one.
+        # With fewer rows than that, the last one is new.
         places.pop()
     return [lines[0], *(lines[1 + place] for place in places)], places
 
 
 def extract(workspace: Workspace, store: Path) -> sides.Run:
-    """Run the stage; its seconds are those after start-up."""
+    """Run the stage; its seconds do not include start-up."""
     run = sides.run([sys.executable, "-c", TIMED], workspace.folder, PYTHONPATH=str(sides.ROOT), GRAFT_STORE=str(store))
     return run._replace(seconds=float(run.output.split()[-1]))
 
 
 def pair(workspace: Workspace, folder: Path) -> dict[str, sides.Run]:
-    """Run the stage cold and again with new images; check the old rows.
+    """Run the stage with an empty store, and again with new images; check the old rows.
 
     Raises
     ------
     RuntimeError
-        If a row of an image that both runs saw is not the same.
+        If a row of an image of both runs is not the same.
     """
     split = workspace.folder / SPLIT
     everything = split.read_text(encoding="utf-8")

@@ -1,15 +1,17 @@
 """From the command to the class of one image, Graft against load_model: `python -m benchmarks.predict_start`.
 
 Both classifiers are the same MobileNetV2 with five classes: models/classifier.tflite as `export` compiles it, and a
-.keras file. Each call is a new process; one of each side is not counted, so that files are in the system's cache.
+.keras file. Each call is a new process. The first call of each side is not counted: then the files are in the system's
+cache.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import photographs, results, sides
-from benchmarks.results import Row
+from benchmarks.datasets import photographs
+from benchmarks.harness import results, sides
+from benchmarks.harness.results import Row
 
 SIZE = 224
 
@@ -19,17 +21,20 @@ def write_classifiers(folder: Path, weights: str) -> None:
     import keras
     import numpy as np
 
-    from graft.backbone import build, cut
+    from graft.backbone.build import build
+    from graft.backbone.cut import cut
+    from graft.backbone.frozen import Backbone
     from graft.core.files import write_json
-    from graft.heads import attach, head
+    from graft.heads.attach import attach_head, compile_classifier
+    from graft.heads.head import linear
 
-    cut = cut.cut(build.build("MobileNetV2", SIZE, weights), 0.6)
-    features = cut.top.output.shape[-1]
+    halves = cut(build("MobileNetV2", SIZE, weights), 0.6)
+    features = halves.top.output.shape[-1]
     kernel = np.random.default_rng(0).normal(0, 0.1, (features, photographs.CLASSES)).astype(np.float32)
     bias = np.zeros(photographs.CLASSES, np.float32)
-    upper = attach.grafted(cut.top, "avg", head.linear(kernel, bias))
+    upper = attach_head(halves.top, "avg", linear(kernel, bias))
     (folder / "models").mkdir()
-    compiled = attach.classifier(attach.Backbone("MobileNetV2", cut, "avg"), upper)
+    compiled = compile_classifier(Backbone("MobileNetV2", halves, "avg"), upper)
     (folder / "models/classifier.tflite").write_bytes(compiled)
     labels = [f"class_{number}" for number in range(photographs.CLASSES)]
     write_json(folder / "models/labels.json", {"labels": labels, "image_size": SIZE, "resize": "squash"})
@@ -56,8 +61,8 @@ def main() -> None:
         image = photographs.bring(folder / "images", options)[0]
         sides.python("benchmarks.predict_start", "--write-classifiers", folder, options.weights or "none")
         calls = {
-            "graft": lambda: sides.python("graft.commands.predict", image, within=folder),
-            "keras": lambda: sides.python("benchmarks.keras_predict", folder / "classifier.keras", image),
+            "graft": lambda: sides.python("graft", "predict", image, within=folder),
+            "keras": lambda: sides.python("benchmarks.keras_side.predict", folder / "classifier.keras", image),
         }
         took = {side: runs[1:] for side, runs in sides.in_turn(calls, options.pairs + 1).items()}
     row = Row(

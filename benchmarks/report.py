@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from benchmarks.sides import RESULTS
+from benchmarks.harness.sides import RESULTS
 
 PAGE = RESULTS.parent / "RESULTS.md"
-# In the order of the table; the Makefile runs them.
+# In the order of the table; `make bench` runs them.
 BENCHMARKS = (
     "extract",
     "new_images",
@@ -20,7 +20,7 @@ BENCHMARKS = (
     "memory",
     "interpreters",
 )
-# How a figure and what is wanted of it are said.
+# The words for the limit and for the figure, by the kind of a row.
 KINDS = {
     "times": ("at least {:g} x faster", "{:.1f} x"),
     "share": ("at most {:.0%} of the time", "{:.1%}"),
@@ -29,17 +29,17 @@ KINDS = {
 }
 INTRODUCTION = """# What the benchmarks measured
 
-Written by `make bench` from benchmarks/results/; don't edit it by hand. benchmarks/NAME.py says what is run on either
-side.
+`make bench` writes this page from benchmarks/results/; don't edit it by hand. benchmarks/NAME.py describes what each
+side runs.
 
-Measured is the median of all pairs, with the least and the largest of them; a pair is a run of each side, one after the
-other. Seconds and peak memory are Graft's, then the other side's: the median and the largest of all runs, of a process
-with its children. Both sides are new processes with nothing kept from before, but for what the claim says; the files
-that they read are in the system's cache. "Keras as it comes" leaves oneDNN to TensorFlow, which turns it on for some
-processors and not for others; where it is off, Keras is measured with it on (TF_ENABLE_ONEDNN_OPTS=1) too.
+A pair is a run of each side, one after the other. "Measured" is the median of all pairs, with the least and the
+largest. "Seconds" is the median of all runs and "peak memory" the largest, of a process with its children: Graft's
+first, then the other side's. Both sides are new processes, without anything from an earlier run unless the claim names
+it. The files that they read are in the system's cache. "Keras as it comes" leaves oneDNN to TensorFlow, which turns it
+on for some processors only. Where it is off, Keras is also measured with it on (TF_ENABLE_ONEDNN_OPTS=1).
 
-How much faster Graft is depends on the processor, for the two sides use it differently: there is a table for each that
-was measured.
+How much faster Graft is depends on the processor, because the two sides use it differently. Each measured processor has
+a table.
 """
 HEADER = """\
 | claim | against | wanted | measured | pairs | seconds | peak memory, MiB |
@@ -48,7 +48,7 @@ HEADER = """\
 
 
 def figure(row: dict) -> str:
-    """Return what was measured: the median, and between which figures it lies."""
+    """Return the measured figure: the median, the least and the largest."""
     form = KINDS[row["kind"]][1]
     values = row["measured"]
     text = ("more than " if row["at_least"] else "") + form.format(median(values))
@@ -58,7 +58,7 @@ def figure(row: dict) -> str:
 
 
 def wanted(row: dict) -> str:
-    """Return the bound that is wanted, or a dash."""
+    """Return the limit of a row, or a dash."""
     return "-" if row["wanted"] is None else KINDS[row["kind"]][0].format(row["wanted"])
 
 
@@ -79,22 +79,22 @@ def _several(values: Sequence[float], form: str) -> str:
 
 
 def background(measured: Sequence[dict]) -> str:
-    """Return which benchmarks ran where and with what; those that share it share a line."""
+    """Return the machine, images and weights of each benchmark; benchmarks that share them share a line."""
     groups: dict[str, list[str]] = {}
     for one in measured:
         machine, conditions = one["machine"], one["conditions"]
-        said = (
+        setting = (
             f"{conditions['images']:,} images, {conditions['photographs']}, "
             f"weights of MobileNetV2 {conditions['weights']}; "
             f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}; "
             + ", ".join(f"{name} {number}" for name, number in one["versions"].items())
         )
-        groups.setdefault(said, []).append(one["benchmark"])
-    return "".join(f"- {', '.join(names)}: {said}\n" for said, names in groups.items())
+        groups.setdefault(setting, []).append(one["benchmark"])
+    return "".join(f"- {', '.join(names)}: {setting}\n" for setting, names in groups.items())
 
 
 def section(title: str, measured: Sequence[dict]) -> str:
-    """Return the part of RESULTS.md on one processor: what benchmarks have measured there, in the order given."""
+    """Return the part of RESULTS.md on one processor, from the files of its benchmarks, in their order."""
     notes: list[str] = []
     lines = [line(row, notes) for one in measured for row in one["rows"]]
     numbered = "".join(f"{number}. {note}\n" for number, note in enumerate(notes, 1))
@@ -105,7 +105,7 @@ def section(title: str, measured: Sequence[dict]) -> str:
 
 
 def page(measured: Sequence[dict]) -> str:
-    """Return RESULTS.md of what benchmarks have measured: a section for each processor."""
+    """Return RESULTS.md from the files of all benchmarks: a section for each processor."""
     by_processor: dict[str, list[dict]] = {}
     for one in measured:
         by_processor.setdefault(one["machine"]["processor"], []).append(one)
@@ -113,7 +113,7 @@ def page(measured: Sequence[dict]) -> str:
 
 
 def read(folder: Path) -> list[dict]:
-    """Return what the benchmarks wrote, processor by processor, in the table's order."""
+    """Return the files of the benchmarks, one processor after the other, in the table's order."""
     paths = [path / f"{name}.json" for path in sorted(folder.glob("*/")) for name in BENCHMARKS]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
 

@@ -1,10 +1,9 @@
 """What makes a training step fast, against the same by Keras's layers: `python -m benchmarks.training_step`.
 
-A convolution with its gradients, on a batch of 32 maps in the sizes of EfficientNetLite0's top at 224 and 64 pixels;
-whole tops in bfloat16 against the same in float32, where the processor multiplies bfloat16; and a step of AdamW on the
-weights of a top. Both forms take turns in one process with oneDNN on; printed is the
-median of the ratios, and the least and the largest. It is the evidence for remarks in `stages/parts`, and no claim of
-benchmarks/RESULTS.md.
+It measures convolutions with their gradients, on 32 maps in sizes of EfficientNetLite0's top at 224 and 64 pixels;
+whole tops in bfloat16 and in float32, where the processor has instructions for bfloat16; and a step of AdamW on the
+weights of a top. Both forms take turns in one process, with oneDNN on. It prints the median of the ratios, the least
+and the largest. Comments in graft/training and docs/design.md cite them; they are not in benchmarks/RESULTS.md.
 """
 
 import os
@@ -18,32 +17,33 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from graft.backbone import build, cut
+from graft.backbone.build import build
+from graft.backbone.cut import cut
 from graft.backbone.fold_batch_norm import fold_batch_norms
-from graft.training import precision
 from graft.training.fast_gradients import with_fast_gradients
 from graft.training.flat_network import FlatNetwork
+from graft.training.precision import BFLOAT16, FLOAT32, supported_precision
 
 BATCH_SIZE = 32
 PAIRS = 15
 
 
 def seconds(step: Callable[[], object]) -> float:
-    """Return how long a step took."""
+    """Return the seconds of a step."""
     begin = time.perf_counter()
     step()
     return time.perf_counter() - begin
 
 
 def compare(name: str, theirs: Callable[[], object], ours: Callable[[], object]) -> None:
-    """Run both in turn, the first pair (tracing) uncounted, and print how many times as fast ours is."""
+    """Run both in turn and print how many times as fast ours is; the first pair, with tracing, does not count."""
     first = seconds(theirs) / seconds(ours)
     ratios = sorted(seconds(theirs) / seconds(ours) for _ in range(PAIRS))
     print(f"{name:34} {median(ratios):5.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f}); the first call {first:.2f} x")
 
 
 def gradients(model: keras.Model) -> Callable[[], object]:
-    """Return a function that computes a network's outputs and all gradients of their sum of squares."""
+    """Return a function that computes a network's outputs and the gradients of the sum of their squares."""
     maps = tf.constant(np.random.default_rng(0).normal(size=(BATCH_SIZE, *model.input_shape[1:])).astype(np.float32))
 
     @tf.function(autograph=False)
@@ -63,8 +63,8 @@ def one_layer(size: int, channels: int, layer: keras.Layer) -> keras.Model:
 
 
 def top_of(name: str, size: int) -> keras.Model:
-    """Return what is trained of a backbone for images of that size."""
-    return fold_batch_norms(cut.cut(build.build(name, size, "none"), 0.6).top)
+    """Return the top of a backbone for images of that size, with BatchNorms folded as in training."""
+    return fold_batch_norms(cut(build(name, size, "none"), 0.6).top)
 
 
 def update(model: keras.Model, compiled: bool) -> Callable[[], object]:
@@ -96,10 +96,10 @@ def main() -> None:
         compare(f"1x1, {size} x {size} x {channels}", gradients(model), gradients(with_fast_gradients(model)))
         model = one_layer(size, channels, layers.Conv2D(672, 1))
         compare(f"1x1 and bias, {size} x {size} x {channels}", gradients(model), gradients(with_fast_gradients(model)))
-    if precision.settled("auto") == precision.BFLOAT16:
+    if supported_precision("auto") == BFLOAT16:
         for name, size in (("MobileNetV2", 224), ("EfficientNetLite2", 260)):
             model = top_of(name, size)
-            both = [gradients(with_fast_gradients(model, one)) for one in (precision.FLOAT32, precision.BFLOAT16)]
+            both = [gradients(with_fast_gradients(model, precision)) for precision in (FLOAT32, BFLOAT16)]
             compare(f"bfloat16, {name} at {size}", *both)
     model = top_of("EfficientNetLite0", 64)
     compare(f"AdamW, {len(model.trainable_variables)} weights", update(model, False), update(FlatNetwork(model), True))

@@ -49,7 +49,7 @@ def mixup_weights(epoch: int, mixup: float, seed: int) -> Iterator[np.float32]:
     Parameters
     ----------
     epoch : from 0.
-    mixup : the weight is drawn from Beta(mixup, mixup), and 1 minus the weight is taken where that is larger: it is
+    mixup : the weight is a random number of Beta(mixup, mixup), or 1 minus it where that is larger: it is
         from 0.5 to 1, so that the example's own label counts most. 0 gives 1, for no mixup.
     seed : of the weights.
     """

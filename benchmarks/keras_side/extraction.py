@@ -1,4 +1,4 @@
-"""Features by Keras alone: `python -m benchmarks.keras_extraction FOLDER FEATURES.npy [WEIGHTS]`.
+"""Features by Keras alone: `python -m benchmarks.keras_side.extraction FOLDER FEATURES.npy [WEIGHTS]`.
 
 As a good user of Keras writes it: images decoded by tf.data in threads, ahead of the network; one pass of predict.
 """

@@ -1,16 +1,16 @@
 """The usual script of Keras: a head on the frozen network with augmentation, then fine-tuning from layer 100.
 
-    python -m benchmarks.keras_two_step STATE [--archive TAR --parts JSON] [--weights FILE] [--target ACCURACY] ...
+    python -m benchmarks.keras_side.two_step STATE [--archive TAR --parts JSON] [--weights FILE] [--target ACCURACY] ...
 
-Written as a good user of Keras writes it: image_dataset_from_directory, decoded images cached in RAM, prefetch,
+It is written as a good user of Keras writes it: image_dataset_from_directory, decoded images cached in RAM, prefetch,
 AUTOTUNE, augmentation by Keras's layers, BatchNorm in inference mode, Adam at 1e-3 for 30 epochs and then at 1e-4 for
 30. The rates are constant, so that a stop and a restart change nothing.
 
-Beyond that it keeps a clock. STATE holds log.json, a row an epoch: its seconds, the seconds since the process began,
-and the accuracy on the test images. The clock runs for start-up, unpacking, training and validation; judging on the
-test images and saving, which are for this benchmark, stop it. After each epoch the model and its optimiser are saved,
-and a new call goes on from there: the clock then starts when the images are in RAM again, and the piece's first epoch,
-which compiles the step once more, counts no more than the epoch before it.
+It also measures its time. STATE has log.json with a row for each epoch: its seconds, the seconds since the process
+began, and the accuracy on the test images. The clock runs for start-up, unpacking, training and validation. It stops
+for the test images and for saving, which are for this benchmark. After each epoch the script saves the model with its
+optimiser, and a new call goes on from there. Its clock starts when the images are in RAM again, and its first epoch,
+which compiles the step once more, counts no more than the epoch before.
 """
 
 import argparse
@@ -32,7 +32,7 @@ PARTS = ("train", "validation", "test")
 
 
 def unpack(archive: Path, parts: dict[str, str], folder: Path) -> None:
-    """Write each image of an archive to its part's folder: PART/CLASS/FILE; `parts` tells the part of CLASS/FILE."""
+    """Write each image of an archive to PART/CLASS/FILE; `parts` has the part of each CLASS/FILE."""
     unfinished = folder.with_suffix(".part")
     with tarfile.open(archive) as members:
         for member in members:
@@ -45,7 +45,7 @@ def unpack(archive: Path, parts: dict[str, str], folder: Path) -> None:
 
 
 def datasets(folder: Path) -> dict:
-    """Return the batches of each part: images float32 0 to 255, labels; those of training shuffled and augmented."""
+    """Return the batches of each part, images float32 0 to 255 and labels; for training shuffled and augmented."""
     import keras
     import tensorflow as tf
 
@@ -63,7 +63,7 @@ def datasets(folder: Path) -> dict:
         images = keras.utils.image_dataset_from_directory(
             folder / part, class_names=classes, image_size=(SIZE, SIZE), batch_size=None, shuffle=False, verbose=False
         )
-        # Rounded to uint8, a quarter of the memory.
+        # As uint8 they need a quarter of the memory.
         images = images.map(lambda x, y: (tf.cast(tf.round(x), tf.uint8), y), num_parallel_calls=tf.data.AUTOTUNE)
         found[part] = images.cache()
     train = found["train"].shuffle(1000).batch(BATCH_SIZE)
@@ -104,7 +104,7 @@ def compile_for(model, rate: float) -> None:
 
 
 class Log:
-    """What has been done so far, in a file."""
+    """The epochs so far, in a file."""
 
     def __init__(self, folder: Path):
         self._path = folder / "log.json"
@@ -117,7 +117,7 @@ class Log:
         return self._folder / f"model_{len(self.rows)}.keras"
 
     def add(self, model, row: dict) -> None:
-        """Save the model, then the row, whole; the model before it is not needed any more."""
+        """Save the model, then the row; remove the model of the epoch before."""
         before = self.model
         self.rows.append(row)
         model.save(self.model)
@@ -128,18 +128,18 @@ class Log:
 
 
 class Clock:
-    """Adds the rows of epochs to a log, and says when to stop."""
+    """Adds the rows of epochs to a log, and decides when to stop."""
 
     def __init__(self, log: Log, test, options: argparse.Namespace):
         self.stopped = False
         self._log, self._test, self._options = log, test, options
         self._piece_began = psutil.Process().create_time()
         self._resumed = bool(log.rows)
-        # What the user waited before the first epoch: the whole life of this process so far.
+        # The user's wait before the first epoch: since this process began.
         self._start = 0.0 if self._resumed else time.time() - self._piece_began
 
     def callback(self, model, step: int, epochs: int):
-        """Return a callback of Keras that keeps the clock during a step of so many epochs."""
+        """Return the callback of Keras that measures a step of so many epochs."""
         import keras
 
         return keras.callbacks.LambdaCallback(
@@ -157,15 +157,15 @@ class Clock:
             seconds = min(seconds, before["seconds"])
         self._resumed = False
         row = {"step": step, "epoch": epoch + 1, "seconds": seconds, "cumulative": before["cumulative"] + seconds}
-        row |= {"start": self._start, "validation_accuracy": logs["val_accuracy"]} | self._judged(model, last)
+        row |= {"start": self._start, "validation_accuracy": logs["val_accuracy"]} | self._tested(model, last)
         self._log.add(model, row)
         print(json.dumps(row), flush=True)
         over = self._options.minutes and time.time() - self._piece_began > 60 * self._options.minutes
         self.stopped = bool(over or reached([row], self._options.target))
         model.stop_training = self.stopped
 
-    def _judged(self, model, last: bool) -> dict:
-        # Without a target only the last epoch's accuracy is of use.
+    def _tested(self, model, last: bool) -> dict:
+        # Without a target only the last epoch's accuracy is used.
         if self._options.target is None and not last:
             return {}
         begin = time.perf_counter()
@@ -181,14 +181,14 @@ def reached(rows: Sequence[dict], target: float | None) -> dict | None:
 
 
 def train(options: argparse.Namespace, log: Log) -> None:
-    """Go on from where the log ends, until the target, the last epoch or the end of the time."""
+    """Go on from the end of the log, until the target, the last epoch or the end of the time."""
     import keras
 
     batches = datasets(options.state / "images")
     classes = len(list((options.state / "images/train").iterdir()))
     model = keras.models.load_model(log.model) if log.rows else built(options.weights, classes)
     if log.rows:
-        # As they are within one process from the second epoch on.
+        # In one process they are there from the second epoch on.
         for _ in batches["in RAM"]:
             pass
     clock = Clock(log, batches["test"], options)
@@ -218,9 +218,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("state", type=Path, help="folder of the log, the model and the images")
     parser.add_argument("--archive", type=Path, help="a .tar of class folders, unpacked first")
     parser.add_argument("--parts", type=Path, help='a JSON file: {"CLASS/FILE": "train", "validation" or "test"}')
-    parser.add_argument("--weights", help="of MobileNetV2 without top (default: drawn at random)")
+    parser.add_argument("--weights", help="of MobileNetV2 without top (default: random)")
     parser.add_argument("--epochs", type=int, default=30, help="of each of the two steps")
-    parser.add_argument("--fine-tune-epochs", type=int, help="of the second step, if it is to have others")
+    parser.add_argument("--fine-tune-epochs", type=int, help="of the second step (default: --epochs)")
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="of the second step")
     parser.add_argument("--target", type=float, help="stop at this test accuracy")
     parser.add_argument("--minutes", type=float, help="stop after the epoch in which so many minutes are over")
@@ -228,7 +228,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Do a piece of the work."""
+    """Run the script, or go on with it."""
     options = arguments()
     options.state.mkdir(parents=True, exist_ok=True)
     log = Log(options.state)

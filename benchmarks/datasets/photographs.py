@@ -1,4 +1,4 @@
-"""Images to measure with: of an archive, or generated so that the benchmarks run anywhere."""
+"""Images to measure with: from an archive, or generated, so that the benchmarks run anywhere."""
 
 import argparse
 import tarfile
@@ -15,15 +15,16 @@ Item = TypeVar("Item")
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """Return at most `count` of the items, evenly spread: classes in a row keep their shares."""
+    """Return at most `count` of the items, evenly spaced: of sorted items, each class keeps its share."""
     count = min(count, len(items))
     return [items[number * len(items) // count] for number in range(count)]
 
 
 def bring(folder: Path, options: argparse.Namespace) -> list[Path]:
-    """Put `options.images` images into class folders of `folder`; return their paths, sorted.
+    """Write `options.images` images into class folders of `folder`; return their paths, sorted.
 
-    Of an archive, so many of its .jpg as it has, in folders named as theirs are. `options.images` becomes their number.
+    From `options.archive`, they are .jpg files of the archive, in folders of the same names; without it, they are
+    generated. `options.images` is then set to their number, which is smaller where the archive has fewer.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if options.archive is None:
@@ -49,10 +50,10 @@ def packed(folder: Path, archive: Path) -> Path:
 
 
 def copies(paths: Sequence[Path], folder: Path, times: int) -> None:
-    """Write each image that many times, each copy with another number of bytes behind its end.
+    """Write each image `times` times, each copy with another number of zero bytes at the end.
 
-    A JPEG decoder stops at the end marker, so that the pixels are the same and take as long; the SHA-256 is another,
-    and the store knows nothing of a copy.
+    A JPEG decoder stops at the end marker: the pixels are the same, and decoding takes as long. The SHA-256 is another,
+    so that the store does not have them.
     """
     for path in paths:
         data = path.read_bytes()
@@ -63,7 +64,7 @@ def copies(paths: Sequence[Path], folder: Path, times: int) -> None:
 
 
 def _generate(path: Path, number: int) -> None:
-    """Write clouds in the colours of a class, at the usual size of a photograph on the web."""
+    """Write an image of clouds in the colours of its class, in the size of many photographs on the web."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tint = np.random.default_rng([SEED, 1, number % CLASSES]).integers(0, 256, 3)
     clouds = np.random.default_rng([SEED, number]).integers(0, 256, (12, 16, 3))

@@ -1,7 +1,7 @@
-"""What the benchmarks share: processes that take turns, their time and peak memory, the figures of pairs.
+"""Running the two sides of a comparison in turn: processes, their time and peak memory, and the ratios of pairs.
 
-No part of Graft and no TensorFlow is imported here: the process that measures stays small, and the other side runs as
-a user of Keras runs it.
+This module imports no part of Graft and no TensorFlow: the process that measures stays small, and the Keras side runs
+as a user of Keras runs it.
 """
 
 import argparse
@@ -21,21 +21,21 @@ from typing import NamedTuple
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks/results"
 MIB = 1 << 20
 SAMPLE_SECONDS = 0.05
-LOOKS_A_CENSUS = 10
-# Of the caller's environment, what would change either side.
-FOREIGN = ("GIT_", "DVC_", "GRAFT_", "PYTHON", "TF_", "KERAS_", "MAKE", "MFLAGS")
+SAMPLES_A_LISTING = 10
+# Variables with these prefixes could change what a side does: they are not passed on.
+REMOVED = ("GIT_", "DVC_", "GRAFT_", "PYTHON", "TF_", "KERAS_", "MAKE", "MFLAGS")
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 ONEDNN_GREETING = "oneDNN custom operations are on"
 
 
 class Run(NamedTuple):
-    """What a process took, with all its children: wall seconds, and at the worst moment its memory in MiB.
+    """The seconds of a process by the clock, the peak memory of the process with all its children, and its output.
 
-    `peak_mib` is all that is resident; `private_mib` leaves out what maps a file, such as a features.npy being written.
+    `peak_mib` counts all resident memory, `private_mib` all of it but mapped files, each in MiB.
     """
 
     seconds: float
@@ -45,7 +45,7 @@ class Run(NamedTuple):
 
 
 class Watch(threading.Thread):
-    """Looks twenty times a second at the memory of a process and its children, and keeps the largest sums."""
+    """Samples the memory of a process and its children twenty times a second, and keeps the largest sums."""
 
     def __init__(self, pid: int):
         super().__init__(daemon=True)
@@ -54,30 +54,30 @@ class Watch(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        for look in count():
-            # To find children the whole list of processes is read; at every look, the sides would feel that.
-            if look % LOOKS_A_CENSUS == 0:
+        for sample in count():
+            # Finding the children means reading the list of all processes. At every sample, that would slow the sides.
+            if sample % SAMPLES_A_LISTING == 0:
                 family = _family(self._pid)
-            self._look(family)
+            self._sample(family)
             if self._ended.wait(SAMPLE_SECONDS):
                 return
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop sampling."""
         self._ended.set()
         self.join()
 
-    def _look(self, family: Sequence[psutil.Process]) -> None:
+    def _sample(self, family: Sequence[psutil.Process]) -> None:
         resident = shared = 0
         for process in family:
-            # Those that ended meanwhile hold nothing any more.
+            # A process that has ended raises an error and counts nothing.
             with suppress(psutil.Error):
                 memory = process.memory_info()
                 resident += memory.rss
-                # Of Linux alone: pages of files.
+                # Pages of files; only Linux tells them apart.
                 shared += getattr(memory, "shared", 0)
-        marks = [_high_water_mib(process.pid) for process in family]
-        self.peak_mib = max([self.peak_mib, resident / MIB, *marks])
+        peaks = [_peak_of_process_mib(process.pid) for process in family]
+        self.peak_mib = max([self.peak_mib, resident / MIB, *peaks])
         self.private_mib = max(self.private_mib, (resident - shared) / MIB)
 
 
@@ -88,10 +88,10 @@ def _family(pid: int) -> list[psutil.Process]:
     return []
 
 
-def _high_water_mib(pid: int) -> float:
-    """Return the most that one process ever held since it began its program; 0 where the system does not tell.
+def _peak_of_process_mib(pid: int) -> float:
+    """Return the peak memory of one process since its program began; 0 where the system does not give it.
 
-    Not ru_maxrss: that of a child starts at what its parent held.
+    Not ru_maxrss: for a child process that begins with the parent's memory.
     """
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -101,19 +101,19 @@ def _high_water_mib(pid: int) -> float:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the environment of a side: the caller's without what would change it, with this Python first."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    """Return the environment of a side: the caller's without the variables of `REMOVED`, with this Python first."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(REMOVED)}
     path = os.pathsep.join([str(Path(sys.prefix, "bin")), os.environ.get("PATH", "")])
     return kept | {"PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "DVC_NO_ANALYTICS": "1"} | variables
 
 
 def run(command: Sequence[object], within: Path = ROOT, **variables: str) -> Run:
-    """Run a command to its end and return what it took.
+    """Run a command to its end; return its seconds, memory and output.
 
     Raises
     ------
     RuntimeError
-        If it fails; the message ends with what it printed last.
+        If it fails; the message ends with its last output.
     """
     with tempfile.TemporaryFile("w+") as printed:
         begin = time.perf_counter()
@@ -143,7 +143,7 @@ def python(module: str, *arguments: object, within: Path = ROOT, **variables: st
 
 
 def in_turn(sides: Mapping[str, Callable[[], Run]], pairs: int) -> dict[str, list[Run]]:
-    """Call each side once in each pair, in an order that alternates; return what each call took."""
+    """Call each side once in each pair, in alternating order; return the runs of each side."""
     took: dict[str, list[Run]] = {side: [] for side in sides}
     for pair in range(pairs):
         for side in sorted(sides, reverse=pair % 2 == 0):
@@ -153,27 +153,27 @@ def in_turn(sides: Mapping[str, Callable[[], Run]], pairs: int) -> dict[str, lis
 
 
 class Turns:
-    """A side's end of a pipe: waits for its turn, then tells how long its piece of work took."""
+    """In the process of a side: waits for its turn, then reports how long its piece of work took."""
 
     def wait(self) -> None:
-        """Wait until it is this side's turn, and start the clocks."""
+        """Wait for this side's turn, and start the clocks."""
         sys.stdin.readline()
         self._begin = time.perf_counter(), time.process_time()
 
     def done(self) -> None:
-        """Tell the piece's seconds, the processor's seconds and the peak memory so far; wait for the next turn."""
+        """Report the piece's seconds, its processor seconds and the peak memory so far; wait for the next turn."""
         wall, processor = self._begin
-        told = {
+        report = {
             "seconds": time.perf_counter() - wall,
             "processor_seconds": time.process_time() - processor,
-            "peak_mib": _high_water_mib(os.getpid()),
+            "peak_mib": _peak_of_process_mib(os.getpid()),
         }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(report), flush=True)
         self.wait()
 
 
 class Worker:
-    """The other end: a module that runs piece by piece, when told to."""
+    """In the process that measures: a side that runs piece by piece, one in each turn."""
 
     def __init__(self, module: str, *arguments: object, **variables: str):
         command = [sys.executable, "-m", module, *map(str, arguments)]
@@ -189,7 +189,7 @@ class Worker:
         )
 
     def turn(self) -> dict[str, float]:
-        """Let it run a piece; return what it tells."""
+        """Let it run a piece; return what `Turns.done` reports."""
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
@@ -200,30 +200,30 @@ class Worker:
         raise RuntimeError(f"{self._process.args} ended with status {status}\n{self._errors.read()[-2000:]}")
 
     def end(self) -> None:
-        """Let it end."""
+        """Let the process end."""
         self._process.communicate("\n")
         self._errors.close()
 
 
 def ratios(theirs: Sequence[float], ours: Sequence[float]) -> list[float]:
-    """Return how many times longer the other side took, for each pair."""
+    """Return how many times as long the other side took, for each pair."""
     return [other / own for other, own in zip(theirs, ours, strict=True)]
 
 
 def keras_sides() -> dict[str, dict[str, str]]:
-    """Return the variables of each way to run Keras: as it comes and, where that leaves oneDNN off, with it on."""
+    """Return the ways to run Keras, with their variables: as it comes, and with oneDNN turned on where it is off."""
     sides = {"keras": {}}
     return sides if onednn_is_default() else sides | {"keras, oneDNN": {ONEDNN: "1"}}
 
 
 def onednn_is_default() -> bool:
-    """Say whether TensorFlow, as it comes, uses oneDNN on this processor; it says so when it is imported."""
-    told = run([sys.executable, "-c", "import tensorflow"], TF_CPP_MIN_LOG_LEVEL="0")
-    return ONEDNN_GREETING in told.output
+    """Return whether TensorFlow, as it comes, uses oneDNN on this processor: it prints that when it is imported."""
+    imported = run([sys.executable, "-c", "import tensorflow"], TF_CPP_MIN_LOG_LEVEL="0")
+    return ONEDNN_GREETING in imported.output
 
 
-def said_of(side: str) -> str:
-    """Return what the table says of one of `keras_sides`."""
+def onednn_note(side: str) -> str:
+    """Return the words of the table on one of `keras_sides`."""
     return ", oneDNN turned on" if "oneDNN" in side else ", as it comes"
 
 
@@ -231,7 +231,7 @@ def parser(text: str | None, images: int = 3670, pairs: int = 3) -> argparse.Arg
     """Return a parser with the options that every benchmark has."""
     options = argparse.ArgumentParser(description=(text or "").splitlines()[0] if text else None)
     options.add_argument("--archive", type=Path, help="a .tar of class folders of .jpg (default: generated images)")
-    options.add_argument("--weights", type=Path, help="weights of MobileNetV2 without top (default: drawn at random)")
+    options.add_argument("--weights", type=Path, help="weights of MobileNetV2 without top (default: random)")
     options.add_argument("--images", type=_count, default=images, help="images used (default %(default)s)")
     options.add_argument("--pairs", type=_count, default=pairs, help="runs of each side (default %(default)s)")
     options.add_argument("--results", type=Path, default=RESULTS, help="folder of the figures (default: tracked one)")

@@ -1,6 +1,6 @@
-"""The figures of the benchmarks, in git: a folder for each processor, and in it a JSON file for each benchmark.
+"""The figures of the benchmarks, in benchmarks/results/: a folder for each processor, with a file for each benchmark.
 
-`benchmarks.report` writes a table of each folder.
+`benchmarks.report` makes a table of each folder.
 """
 
 import argparse
@@ -24,13 +24,13 @@ class Row:
 
     Attributes
     ----------
-    claim, against : what was measured, and beside what.
+    claim, against : what was measured, and what it was compared with.
     kind : how to read `wanted` and `measured`; a key of `benchmarks.report.KINDS`.
-    wanted : the bound to keep; None where there is none.
+    wanted : the limit that the figure should keep; None where there is none.
     measured : a figure for each pair.
     seconds, peak_mib : the median time and the largest memory, of Graft and then of the other side; may be empty.
-    at_least : the other side had not ended: what is measured is a lower bound.
-    note : what the reader must know beside it.
+    at_least : the other side had not ended, so that the figure is a lower bound.
+    note : what else a reader must know.
     """
 
     claim: str
@@ -55,7 +55,7 @@ def machine() -> dict[str, object]:
 
 
 def processor(information: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the processor's model and whether it has AVX-512, as far as the system tells."""
+    """Return the processor's model and whether it has AVX-512, if the system gives them."""
     if not information.is_file():
         return platform.processor() or platform.machine()
     facts = dict(_facts(information.read_text(encoding="utf-8", errors="replace")))
@@ -66,7 +66,7 @@ def processor(information: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def folder_name(processor: str) -> str:
-    """Return what the folder of a processor's figures is called: small letters, digits and dashes."""
+    """Return the folder's name for a processor: small letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", processor.lower()).strip("-")
 
 
@@ -81,11 +81,11 @@ def versions() -> dict[str, str]:
 
 
 def conditions(options: argparse.Namespace) -> dict[str, object]:
-    """Return what was measured with, without any path."""
+    """Return the images and weights of the measurement, without any path."""
     return {
         "images": options.images,
         "photographs": "of an archive" if options.archive else "generated",
-        "weights": "of a file" if options.weights else "drawn at random",
+        "weights": "of a file" if options.weights else "at random",
     }
 
 
@@ -106,7 +106,7 @@ def write(name: str, options: argparse.Namespace, rows: Sequence[Row]) -> None:
 
 
 def _rounded(value: object) -> object:
-    """Return the same with all floats at four digits: more is noise."""
+    """Return the same with all floats rounded to four digits: further digits are noise."""
     if isinstance(value, float):
         return float(f"{value:.4g}")
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Places where Graft runs as its users run it: a folder for single stages, a clone of the repository for dvc."""
+"""Folders in which Graft runs as its users run it: one for single stages, and a clone of the repository for dvc."""
 
 import subprocess
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks import sides
+from benchmarks.harness import sides
 
 BACKBONE = "MobileNetV2"
 SIZE = 224
@@ -14,7 +14,7 @@ PARAMETERS = "params.yaml"
 
 
 def settings(dataset: Path, weights: Path | None, **others: object) -> dict[str, object]:
-    """Return the settings of params.yaml that all benchmarks share; a section's key is written SECTION__KEY."""
+    """Return the changes of params.yaml that all benchmarks share, and others; KEY of SECTION is SECTION__KEY."""
     shared = {"dataset": str(dataset), "backbone": BACKBONE, "weights": str(weights or "none"), "image_size": SIZE}
     return shared | others
 
@@ -25,7 +25,7 @@ def changed(values: dict, changes: Mapping[str, object]) -> dict:
     Raises
     ------
     KeyError
-        If there is no such key: a change must not pass unnoticed.
+        If there is no such key: without that, a misspelt change would change nothing.
     """
     values = dict(values)
     for name, value in changes.items():
@@ -57,22 +57,22 @@ class Workspace:
         write_parameters(folder, changes)
 
     def stage(self, name: str, store: Path | None = None) -> sides.Run:
-        """Run a stage; return what it took."""
+        """Run a stage; return its seconds, memory and output."""
         store = store or self.folder / "store"
         return sides.python(f"stages.{name}", within=self.folder, GRAFT_STORE=str(store))
 
     def stages(self, *names: str) -> None:
-        """Run stages that are not measured."""
+        """Run stages that are not measured; print the last line of each."""
         for name in names:
             print(f"  {name}: {self.stage(name).output.strip().splitlines()[-1]}", flush=True)
 
 
 class Clone:
-    """A git clone of this repository at its last commit, with params.yaml changed, and nothing in any cache.
+    """A git clone of this repository at its last commit, with params.yaml changed and empty caches.
 
     Parameters
     ----------
-    folder : made here; it holds the clone and what dvc keeps of its own.
+    folder : made here, for the clone and for dvc's own files.
     changes : of params.yaml.
     """
 
@@ -89,7 +89,7 @@ class Clone:
         self._git("commit", "--quiet", "--all", "--message", "The benchmark's parameters")
 
     def dvc(self, *arguments: str) -> sides.Run:
-        """Run dvc as a user does; return what it took."""
+        """Run dvc as a user does; return its seconds, memory and output."""
         return sides.run(["dvc", *arguments], self.path, **self._variables)
 
     def _git(self, *arguments: str) -> None:

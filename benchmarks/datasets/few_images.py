@@ -1,10 +1,10 @@
 """Data sets with few training images, or unequal classes, and a large test part: for docs/accuracy.md.
 
-    python -m benchmarks.few_images flower_photos sets/few --train 20 --test-from 100
-    python -m benchmarks.few_images flower_photos sets/unequal --train 400 200 100 40 20 --test-from 400
+    python -m benchmarks.datasets.few_images flower_photos sets/few --train 20 --test-from 100
+    python -m benchmarks.datasets.few_images flower_photos sets/unequal --train 400 200 100 40 20 --test-from 400
 
-The images of each class are taken in the order of their files' SHA-256: the first for training, and for testing those
-from a later place on, so that sets that differ in the number of training images can be tested alike.
+The images of each class are sorted by the SHA-256 of their files. The first ones are for training, those from a later
+place on for testing: sets with different numbers of training images then have the same test images.
 """
 
 import argparse
@@ -17,23 +17,23 @@ from graft.images import loader
 
 
 def parts_of(folder: Path, train: int, test_from: int) -> dict[str, list[Path]]:
-    """Return the image files of a class that are to be trained on and tested on.
+    """Return the image files of a class for each part.
 
     Raises
     ------
     SystemExit
-        If there are not enough.
+        If there are not enough images.
     """
     paths = sorted(filter(loader.is_image_name, folder.iterdir()), key=sha256_of)
     if not train <= test_from < len(paths):
         raise SystemExit(
-            f"error: {folder}: {len(paths)} images; {train} to train on and those from {test_from} on do not go"
+            f"error: {folder}: {len(paths)} images are not enough for --train {train} and --test-from {test_from}"
         )
     return {"train": paths[:train], "test": paths[test_from:]}
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, in their order.
+    """Return the folders in a folder, sorted.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def numbers(given: Sequence[int], classes: int) -> list[int]:
-    """Return a number for each class: those given, or the one for all.
+    """Return a number for each class: the given numbers, or the one number for all.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--test-from", type=int, required=True, help="the place, from 0, of the first test image")
     options = parser.parse_args()
     if options.folder.exists():
-        raise SystemExit(f"error: {options.folder}: is there already; give a new folder")
+        raise SystemExit(f"error: {options.folder}: it exists already; give a new folder")
     classes = class_folders(options.images)
     for folder, train in zip(classes, numbers(options.train, len(classes)), strict=True):
         for part, paths in parts_of(folder, train, options.test_from).items():

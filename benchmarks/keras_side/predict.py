@@ -1,4 +1,4 @@
-"""The class of one image by Keras alone: `python -m benchmarks.keras_predict MODEL.keras IMAGE`."""
+"""The class of one image by Keras alone: `python -m benchmarks.keras_side.predict MODEL.keras IMAGE`."""
 
 import sys
 

@@ -1,11 +1,10 @@
-"""Image sets that the recipe was not tuned on, out of software packages: for docs/accuracy.md.
+"""Image sets from software packages, on which the recipe was not tuned: for docs/accuracy.md.
 
     dpkg -x tuxpaint-stamps-default_2022.06.04-1_all.deb unpacked
-    python -m benchmarks.other_sets stamps unpacked sets/stamps
+    python -m benchmarks.datasets.other_sets stamps unpacked sets/stamps
 
-Each package keeps its pictures by subject, in folders or in the names of files; here they are copied to class folders,
-as they are. Classes with fewer than `FEWEST` pictures are left out. Near copies are left in: `split` keeps them
-together.
+Each package sorts its pictures by subject, in folders or in the names of files. This script copies the files to class
+folders. It leaves out classes with fewer than `FEWEST` pictures. It keeps near copies: `split` puts them into one part.
 """
 
 import argparse
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 FEWEST = 12
-# Maps of a surface's relief and shine, which are no pictures; black-and-white doubles; mirror images.
+# Maps of the relief and shine of surfaces, copies in black and white, and mirror images.
 NO_PICTURES = ("*_[nsgrlh]m.*", "*_nh.*", "*glow*", "*_bw.*", "*_mirror*", "*_flip*")
 
 
@@ -25,9 +24,9 @@ class Set(NamedTuple):
 
     Attributes
     ----------
-    package : what was unpacked, with its version.
-    root : a folder of it.
-    classes : patterns of paths below `root`, by class; a picture of two classes is of none.
+    package : the package and its version.
+    root : the folder of the pictures in it.
+    classes : patterns of paths below `root`, by class. A picture that fits two classes is left out.
     """
 
     package: str
@@ -117,7 +116,7 @@ def pictures(chosen: Set, unpacked: Path) -> Iterator[tuple[str, Path]]:
     Raises
     ------
     SystemExit
-        If the folder is not that package unpacked.
+        If the package was not unpacked there.
     """
     root = unpacked / chosen.root
     if not root.is_dir():
@@ -138,7 +137,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="made here, with a folder for each class")
     options = parser.parse_args()
     if options.folder.exists():
-        raise SystemExit(f"error: {options.folder}: is there already; give a new folder")
+        raise SystemExit(f"error: {options.folder}: it exists already; give a new folder")
     root = options.unpacked / SETS[options.name].root
     by_class: dict[str, list[Path]] = {}
     for kind, path in pictures(SETS[options.name], options.unpacked):
