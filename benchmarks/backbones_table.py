@@ -69,7 +69,7 @@ def row(name: str) -> str:
 
 
 def main() -> None:
-    """Write the page anew."""
+    """Write the page."""
     rows = [row(name) for name in tqdm(backbone_table.NAMES, unit=" networks")]
     write_text(PAGE, INTRODUCTION + "".join(rows) + SOURCES)
 

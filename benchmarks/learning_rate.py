@@ -87,13 +87,13 @@ def rows_of(graft: Sequence[sides.Run], logs: dict[str, list[tuple[sides.Run, li
     """Return the rows of the table from Graft's runs, and the runs and logs of the other side."""
     rows = []
     measured = "" if epochs == EPOCHS else f"; of {EPOCHS} epochs a step, {epochs} were run in each pair"
-    for said, steps in (("the same change in the Keras script", (1, 2)), ("only the script's second step", (2,))):
+    for against, steps in (("the same change in the Keras script", (1, 2)), ("only the script's second step", (2,))):
         for side, ran in logs.items():
             seconds = [script_seconds(log, steps) for _, log in ran]
             rows.append(
                 Row(
                     claim=CLAIM,
-                    against=said + sides.onednn_note(side),
+                    against=against + sides.onednn_note(side),
                     kind="times",
                     wanted=8.0 if steps == (1, 2) else None,
                     measured=sides.ratios(seconds, [run.seconds for run in graft]),

@@ -119,7 +119,7 @@ def read(folder: Path) -> list[dict]:
 
 
 def main() -> None:
-    """Write the page anew."""
+    """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the figures (default: tracked one)")
     parser.add_argument("--page", type=Path, default=PAGE, help="what to write (default: RESULTS.md)")

@@ -37,8 +37,8 @@ def test_images_come_from_an_archive_as_many_as_it_has(tmp_path):
     archive = photographs.packed(tmp_path / "made", tmp_path / "photographs.tar")
     few, many = given("--archive", archive, "--images", 5), given("--archive", archive, "--images", 99)
     assert len(photographs.bring(tmp_path / "few", few)) == 5
-    brought = photographs.bring(tmp_path / "many", many)
-    assert [path.read_bytes() for path in brought] == [path.read_bytes() for path in made]
+    found = photographs.bring(tmp_path / "many", many)
+    assert [path.read_bytes() for path in found] == [path.read_bytes() for path in made]
     assert many.images == 10
 
 

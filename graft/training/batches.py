@@ -63,7 +63,7 @@ def _batches(examples: Examples, rows: np.ndarray, epoch: int, size: int) -> Ite
     for start in range(0, len(rows), size):
         chosen = rows[start : start + size]
         weights = (np.arange(size) < len(chosen)).astype(np.float32)
-        # One size for all: TensorFlow compiles a step anew for each shape.
+        # One size for all: TensorFlow compiles a step again for each shape.
         chosen = np.resize(chosen, size)
         yield examples.read(chosen, epoch), examples.labels[chosen].astype(np.int32), weights
 
