@@ -5,26 +5,28 @@ import numpy as np
 import pytest
 
 from graft.activations.litert import Network
-from graft.backbone import cut
-from graft.heads import attach, head
-from graft.heads.attach import Backbone
-from graft.heads.head import Head
+from graft.backbone.cut import cut
+from graft.backbone.frozen import Backbone
+from graft.heads.attach import attach_head, compile_classifier, set_temperature, trainable_network
+from graft.heads.head import Head, linear
+from graft.scores.loss import softmax
+from graft.settings.pooling import pool_tensor
 
 CHANNELS, CLASSES = 4, 3
 
 
-def drawn(*shape):
+def random(*shape):
     return np.random.default_rng(sum(shape)).normal(0, 0.5, shape).astype(np.float32)
 
 
 def dense(inputs, outputs):
-    return drawn(inputs, outputs), drawn(outputs)
+    return random(inputs, outputs), random(outputs)
 
 
 # By the head's name: how the backbone's map becomes the features that it takes, and the head.
 HEADS = {
-    "linear": ("avg", head.linear(*dense(CHANNELS, CLASSES))),
-    "linear on a map": ("none", head.linear(*dense(9 * CHANNELS, CLASSES))),
+    "linear": ("avg", linear(*dense(CHANNELS, CLASSES))),
+    "linear on a map": ("none", linear(*dense(9 * CHANNELS, CLASSES))),
     "mlp": ("avg+max", Head("mlp", (dense(2 * CHANNELS, 5), dense(5, 6), dense(6, CLASSES)))),
     "se": ("none", Head("se", (dense(CHANNELS, CLASSES),), (dense(CHANNELS, 2), dense(2, CHANNELS)), "max")),
     "se flattened": (
@@ -41,31 +43,33 @@ def backbone(pooling):
     frozen = keras.layers.BatchNormalization(name="frozen")(below)
     above = keras.layers.Conv2D(CHANNELS, 1, activation="relu", name="above")(frozen)
     network = keras.Model(images, above)
-    network.set_weights([np.abs(drawn(*weight.shape)) for weight in network.get_weights()])
-    return Backbone("simple_cnn", cut.cut(network, "above"), pooling)
+    network.set_weights([np.abs(random(*weight.shape)) for weight in network.get_weights()])
+    return Backbone("simple_cnn", cut(network, "above"), pooling)
 
 
 def maps(of_backbone, count=5):
-    return np.abs(drawn(count, *of_backbone.cut.point.shape))
+    return np.abs(random(count, *of_backbone.cut.point.shape))
 
 
 def features(of_backbone, some):
-    return np.asarray(cut.pool(of_backbone.cut.top, of_backbone.pooling)(some, training=False))
+    top = of_backbone.cut.top
+    pooled = keras.Model(top.input, pool_tensor(top.output, of_backbone.pooling))
+    return np.asarray(pooled(some, training=False))
 
 
 @pytest.mark.parametrize("name", HEADS)
-@pytest.mark.parametrize("grafted", [lambda b, h: attach.grafted(b.cut.top, b.pooling, h), attach.trainable])
-def test_a_grafted_network_gives_the_logits_of_the_head_on_the_features(name, grafted):
+@pytest.mark.parametrize("attach", [lambda b, h: attach_head(b.cut.top, b.pooling, h), trainable_network])
+def test_a_head_on_its_backbone_gives_the_logits_of_the_head_on_the_features(name, attach):
     pooling, head = HEADS[name]
     below = backbone(pooling)
     some = maps(below)
-    np.testing.assert_allclose(grafted(below, head)(some), head.logits(features(below, some)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(attach(below, head)(some), head.logits(features(below, some)), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_the_layers_from_the_first_trainable_one_on_and_all_of_the_head_are_trained(name):
     pooling, head = HEADS[name]
-    model = attach.trainable(backbone(pooling), head)
+    model = trainable_network(backbone(pooling), head)
     trained = {layer.name for layer in model.layers if layer.trainable and layer.weights}
     names = {"above", *(f"head_dense_{number + 1}" for number in range(len(head.dense) - 1)), "head"}
     assert trained == names | ({"head_squeeze", "head_excite"} if head.block else set())
@@ -76,9 +80,9 @@ def test_a_temperature_divides_the_logits(name):
     pooling, head = HEADS[name]
     below = backbone(pooling)
     some = maps(below)
-    model = attach.trainable(below, head)
+    model = trainable_network(below, head)
     before = np.asarray(model(some))
-    attach.set_temperature(model, 4.0)
+    set_temperature(model, 4.0)
     np.testing.assert_allclose(model(some), before / 4, rtol=1e-5, atol=1e-6)
 
 
@@ -87,7 +91,8 @@ def test_the_compiled_classifier_goes_from_an_image_to_the_heads_probabilities(n
     pooling, head = HEADS[name]
     below = backbone(pooling)
     image = np.random.default_rng(0).integers(0, 256, (6, 6, 3)).astype(np.uint8)
-    (tmp_path / "classifier.tflite").write_bytes(attach.classifier(below, attach.grafted(below.cut.top, pooling, head)))
+    upper = attach_head(below.cut.top, pooling, head)
+    (tmp_path / "classifier.tflite").write_bytes(compile_classifier(below, upper))
     found = Network(tmp_path / "classifier.tflite")(image)[0]
     some = below.cut.trunk(image[np.newaxis] / np.float32(255))
-    np.testing.assert_allclose(found, head.probabilities(head.logits(features(below, some)))[0], atol=1e-5)
+    np.testing.assert_allclose(found, softmax(head.logits(features(below, some)))[0], atol=1e-5)

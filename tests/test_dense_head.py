@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import keras
 import numpy as np
@@ -12,9 +11,12 @@ import yaml
 from tensorflow import make_ndarray
 
 from graft.core.errors import GraftError
-from graft.heads import dense
-from graft.heads.dense import Batches, attached, drawn, fit
+from graft.heads.dense import Batches, fit
+from graft.heads.layers import head_logits, initial_head
 from graft.settings import params
+from graft.settings.initializers import INITIALIZERS
+from graft.settings.optimizers import OPTIMIZERS
+from graft.settings.schedules import SCHEDULES
 
 ROOT = Path(__file__).parent.parent
 CLASSES = 3
@@ -45,7 +47,7 @@ def contrary():
 
 
 def fitted(chosen, shape=MAP, train=None, seed=0, **options):
-    start = drawn(shape, CLASSES, chosen, seed)
+    start = initial_head(shape, CLASSES, chosen, seed)
     validation = batches(1, shuffled=None, shape=shape)
     return fit(start, shape, train or batches(shape=shape), validation, chosen, seed, **options)
 
@@ -70,10 +72,10 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_keras_layers_compute_what_the_arrays_do(kind):
-    head = drawn(MAP, CLASSES, KINDS[kind], seed=3)
+    head = initial_head(MAP, CLASSES, KINDS[kind], seed=3)
     maps = keras.Input(MAP)
     features, _ = examples()
-    outputs = keras.Model(maps, attached(maps, head))(features)
+    outputs = keras.Model(maps, head_logits(maps, head))(features)
     np.testing.assert_allclose(outputs, head.logits(features), atol=1e-6)
 
 
@@ -84,7 +86,7 @@ def test_every_kind_learns_separable_classes(kind):
     assert head.kind == KINDS[kind].kind
 
 
-@pytest.mark.parametrize("optimizer", get_args(params.Optimizer))
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_learns_separable_classes(optimizer):
     head, _ = fitted(settings(optimizer=optimizer, epochs=20, lr=0.02))
     assert accuracy(head) > 0.9
@@ -97,24 +99,26 @@ def test_pooled_features_are_taken_as_they_are():
 
 
 def test_the_bottleneck_has_a_unit_for_as_many_channels_as_ratio_says():
-    kernels = [drawn((1, 1, 8), 2, settings(kind="se", ratio=ratio), 0).block[0][0] for ratio in (1, 4, 100)]
+    kernels = [initial_head((1, 1, 8), 2, settings(kind="se", ratio=ratio), 0).block[0][0] for ratio in (1, 4, 100)]
     assert [kernel.shape for kernel in kernels] == [(8, 8), (8, 2), (8, 1)]
 
 
-@pytest.mark.parametrize("initializer", get_args(params.Initializer))
+@pytest.mark.parametrize("initializer", INITIALIZERS)
 def test_every_initializer_draws_its_own_kernels_from_the_seed(initializer):
-    first, again, other = (drawn((50,), 2, settings(initializer=initializer), seed).dense[0][0] for seed in (0, 0, 1))
+    first, again, other = (
+        initial_head((50,), 2, settings(initializer=initializer), seed).dense[0][0] for seed in (0, 0, 1)
+    )
     assert first.tobytes() == again.tobytes() != other.tobytes()
 
 
 def test_the_truncated_normal_is_that_of_the_flowers_tutorial():
-    kernel = drawn((10_000,), 2, settings(initializer="truncated_normal"), 0).dense[0][0]
+    kernel = initial_head((10_000,), 2, settings(initializer="truncated_normal"), 0).dense[0][0]
     assert np.abs(kernel).max() <= 0.1  # two standard deviations of 0.05
     assert np.abs(kernel).max() > 0.09
 
 
 def test_layers_do_not_share_what_they_are_drawn_from():
-    head = drawn((4,), 4, settings(widths=[4]), 0)
+    head = initial_head((4,), 4, settings(widths=[4]), 0)
     assert not np.array_equal(head.dense[0][0], head.dense[1][0])
 
 
@@ -131,7 +135,7 @@ def test_dropout_is_before_the_layers_that_it_is_given_for():
 
 def test_the_weights_of_the_best_epoch_on_validation_are_kept():
     chosen = settings(lr=0.01)
-    start = drawn(MAP, CLASSES, chosen, 0)
+    start = initial_head(MAP, CLASSES, chosen, 0)
     head, epoch = fit(start, MAP, batches(), contrary(), chosen, 0)
     once, _ = fit(start, MAP, batches(), contrary(), settings(lr=0.01, epochs=1), 0)
     assert epoch == 1
@@ -148,7 +152,7 @@ def test_training_stops_after_patience_epochs_without_a_better_one():
         return features[rows]
 
     chosen = settings(lr=0.01, epochs=9, patience=2)
-    fit(drawn(MAP, CLASSES, chosen, 0), MAP, Batches(read, labels, 8, 0), contrary(), chosen, 0)
+    fit(initial_head(MAP, CLASSES, chosen, 0), MAP, Batches(read, labels, 8, 0), contrary(), chosen, 0)
     assert max(seen) < 4
 
 
@@ -161,7 +165,7 @@ def rates(folder):
 
 
 def test_the_log_has_the_rate_of_the_schedule(tmp_path):
-    for schedule in get_args(params.Schedule):
+    for schedule in SCHEDULES:
         chosen = settings(schedule=schedule, lr=0.01, warmup=0.25)
         fitted(chosen, log_folder=tmp_path / schedule)
     # 30 examples in batches of 8 are 4 steps; the first 4 of 16 warm up. The log has the rate of the step to come.
@@ -172,7 +176,7 @@ def test_the_log_has_the_rate_of_the_schedule(tmp_path):
 
 def test_plateau_lowers_the_rate_tenfold_when_the_validation_loss_does_not_fall(tmp_path):
     chosen = settings(schedule="plateau", plateau_patience=1, lr=0.01)
-    fit(drawn(MAP, CLASSES, chosen, 0), MAP, batches(), contrary(), chosen, 0, tmp_path)
+    fit(initial_head(MAP, CLASSES, chosen, 0), MAP, batches(), contrary(), chosen, 0, tmp_path)
     assert rates(tmp_path) == pytest.approx([0.01, 0.01, 0.001, 0.0001])
 
 
@@ -187,8 +191,8 @@ def test_label_smoothing_draws_the_probabilities_together():
 
 def test_the_average_of_the_weights_is_what_is_kept():
     # The longer it looks back, the nearer it is to where training started.
-    start = drawn(MAP, CLASSES, settings(lr=0.01), 0)
-    heads = [arrays(fitted(settings(average=share, lr=0.01))[0]) for share in (0.9, 0.3, 0.0)]
+    start = initial_head(MAP, CLASSES, settings(lr=0.01), 0)
+    heads = [arrays(fitted(settings(ema=share, lr=0.01))[0]) for share in (0.9, 0.3, 0.0)]
     gone = [np.linalg.norm(head[0] - arrays(start)[0]) for head in heads]
     assert 0 < gone[0] < 0.55 * gone[2]
     assert gone[0] < gone[1] < 0.85 * gone[2]
@@ -233,16 +237,9 @@ def test_a_log_for_tensorboard_is_written_on_demand(tmp_path):
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["train", "validation"]
 
 
-def test_the_tables_hold_what_params_yaml_can_name():
-    assert set(get_args(params.Initializer)) == set(dense.INITIALIZERS)
-    assert set(get_args(params.Optimizer)) == set(dense.OPTIMIZERS)
-    assert set(get_args(params.Schedule)) == set(dense.SCHEDULES)
-    assert set(get_args(params.Pooling)) == set(dense.POOLINGS) == set(dense.ARRAY_POOLINGS)
-
-
 def test_two_processes_train_the_same_weights_to_the_last_bit():
     # What a process did before must not matter either: the second one trains something else first.
-    commands = [[sys.executable, "-m", "tests.test_dense_heads", before] for before in ("0", "1")]
+    commands = [[sys.executable, "-m", "tests.test_dense_head", before] for before in ("0", "1")]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for command in commands]
     first, second = (process.communicate()[0] for process in processes)
     assert len(first) > 100

@@ -7,8 +7,10 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
-from graft.heads import head, linear
+from graft.heads import linear
 from graft.heads.linear import Examples, Mixture
+from graft.scores.calibration import fit_temperature
+from graft.scores.loss import softmax
 
 
 def clusters(classes, images=40, features=6, seed=0, distance=2.0):
@@ -41,7 +43,7 @@ def test_without_a_discriminant_the_head_is_logistic_regression_on_features_of_u
     features = examples.features
     scaled = (features - features.mean(axis=0)) / np.sqrt(features.var(axis=0).mean())
     explicit = LogisticRegression(C=strength, tol=linear.TOLERANCE).fit(scaled, examples.labels)
-    found = head.probabilities(regression(examples, strength).logits(features))
+    found = softmax(regression(examples, strength).logits(features))
     np.testing.assert_allclose(found, explicit.predict_proba(scaled), atol=1e-3)
 
 
@@ -50,7 +52,7 @@ def test_with_nothing_else_the_head_is_the_discriminant(classes):
     examples = clusters(classes)
     explicit = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=linear.SHRINKAGE)
     explicit.fit(examples.features, examples.labels)
-    found = head.probabilities(linear.fit(examples, Mixture(1.0, share=1.0)).logits(examples.features))
+    found = softmax(linear.fit(examples, Mixture(1.0, share=1.0)).logits(examples.features))
     np.testing.assert_allclose(found, explicit.predict_proba(examples.features), atol=1e-4)
 
 
@@ -133,14 +135,14 @@ def test_a_feature_that_differs_in_its_last_bit_alone_has_no_weight():
 def test_features_that_never_change_leave_the_share_of_each_class(share):
     labels = np.array([0, 0, 0, 1])
     head = linear.fit(Examples(np.full((4, 5), 0.1, np.float32), labels, 2), Mixture(1.0, share))
-    found = head.probabilities(head.logits(np.full((1, 5), 0.1, np.float32)))
+    found = softmax(head.logits(np.full((1, 5), 0.1, np.float32)))
     np.testing.assert_allclose(found, [[0.75, 0.25]], atol=1e-3)
 
 
 def test_a_stronger_penalty_gives_less_certain_probabilities():
     examples = clusters(3)
     certainty = [
-        head.probabilities(regression(examples, strength).logits(examples.features)).max(axis=1).mean()
+        softmax(regression(examples, strength).logits(examples.features)).max(axis=1).mean()
         for strength in (1e-4, 1e-2, 1.0)
     ]
     assert certainty == sorted(certainty)
@@ -213,9 +215,7 @@ def test_gaussian_classes_of_few_images_ask_for_the_discriminant():
 
 def test_classes_of_another_shape_ask_for_less_of_it():
     shares = linear.SHARES
-    found = [
-        linear.choose_mixture(e, 10.0, shares, seed=0).share for e in (gaussians(2, 30, 60), with_outliers(300))
-    ]
+    found = [linear.choose_mixture(e, 10.0, shares, seed=0).share for e in (gaussians(2, 30, 60), with_outliers(300))]
     assert found[0] > found[1]
 
 
@@ -226,10 +226,8 @@ def test_the_share_that_is_given_is_the_share():
 def test_the_temperatures_calibrate_either_classifier_on_images_held_out():
     examples = with_views(gaussians(3, 40, 60))
     mixture = linear.choose_mixture(examples, 0.1, linear.SHARES, seed=0)
-    for logits, temperature in zip(
-        linear.held_out_logits(examples, 0.1, seed=0), mixture.temperatures, strict=True
-    ):
-        assert head.fit_temperature(logits / temperature, examples.labels) == pytest.approx(1, abs=0.01)
+    for logits, temperature in zip(linear.held_out_logits(examples, 0.1, seed=0), mixture.temperatures, strict=True):
+        assert fit_temperature(logits / temperature, examples.labels) == pytest.approx(1, abs=0.01)
 
 
 def test_no_image_is_judged_by_a_head_that_saw_its_views():
