@@ -5,6 +5,7 @@ import numpy as np
 from graft.core import paths, tensorboard
 from graft.core.files import replacing, write_json
 from graft.core.stage import run_stage
+from graft.heads.feature_file import FeatureFile
 from graft.heads.train import FeatureSet, train_head
 from graft.images.table import ImageTable, read_image_table
 from graft.scores import metrics
@@ -14,15 +15,13 @@ from graft.settings import params
 
 
 def feature_set(table: ImageTable, part: str, views: int = 0) -> FeatureSet:
-    """Return the features that extract wrote of the images of one part, with those of their views if there are any."""
+    """Return the features that extract wrote of the images of one part, and of their views if there are any."""
     rows = np.flatnonzero(table.parts == part)
     images = table.take(rows)
-    features = np.load(paths.FEATURES, mmap_mode="r")
-    of_views = None
-    if views:
-        # (training images * views, ...) -> (training images, views, ...)
-        of_views = np.load(paths.VIEW_FEATURES, mmap_mode="r").reshape(-1, views, *features.shape[1:])
-    return FeatureSet(features, rows, images.labels, images.sha256, len(table.classes), of_views)
+    features = FeatureFile(paths.FEATURES, rows)
+    # The views of each training image are rows in succession.
+    of_views = FeatureFile(paths.VIEW_FEATURES, np.arange(len(rows) * views).reshape(-1, views)) if views else None
+    return FeatureSet(features, images.labels, images.sha256, images.groups, len(table.classes), of_views)
 
 
 def main() -> None:
@@ -34,13 +33,13 @@ def main() -> None:
     )
     log_folder = tensorboard.log_folder("train_head") if parameters.head.tensorboard else None
     head = train_head(train, validation, parameters.head, parameters.seed, log_folder)
-    held_out = validation.read()
-    head = head.at_temperature(fit_temperature(head.logits(held_out), validation.labels))
-    choice = metrics.choice(softmax(head.logits(held_out)), validation.labels)
+    features = validation.read()
+    head = head.at_temperature(fit_temperature(head.logits(features), validation.labels))
+    on_validation = metrics.accuracy_and_loss(softmax(head.logits(features)), validation.labels)
     figures = metrics.summary(softmax(head.logits(test.read())), test.labels)
     with replacing(paths.HEAD) as path:
         head.save(path, table.classes)
-    write_json(paths.HEAD_METRICS, {"head": figures, "head_validation": choice})
+    write_json(paths.HEAD_METRICS, {"head": figures, "head_validation": on_validation})
     print(f"head alone: {figures['accuracy']:.4f} of {figures['images']} test images")
 
 

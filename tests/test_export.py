@@ -84,7 +84,7 @@ def exported_with(clone, **settings):
     shares = np.stack(list(classifier.all_probabilities([clone.path / "data/raw" / row["path"] for row in rows])))
     labels = np.array([classifier.labels.index(row["label"]) for row in rows])
     written = json.loads((clone.path / "metrics/export.json").read_text(encoding="utf-8"))
-    return written, metrics.choice(shares, labels)
+    return written, metrics.accuracy_and_loss(shares, labels)
 
 
 def repeat_validation(clone, times):

@@ -1,4 +1,4 @@
-"""The head on the backbone: the part that is trained, and the whole that is exported."""
+"""Attaches a head to the backbone: the network that fine_tune trains, and the classifier that is exported."""
 
 import keras
 import numpy as np
@@ -12,12 +12,12 @@ from graft.settings.pooling import pool_tensor
 
 
 def attach_head(top: keras.Model, pooling: str, head: Head) -> keras.Model:
-    """Return `top`, pooling and head in one: maps at the cut, (images, h, w, c), to logits (images, classes)."""
+    """Return one model of `top`, pooling and head: feature maps at the cut (images, h, w, c) to logits (images, classes)."""
     return keras.Model(top.input, head_logits(pool_tensor(top.output, pooling), head))
 
 
 def trainable_network(backbone: Backbone, head: Head) -> keras.Model:
-    """Return `attach_head` with its BatchNorms folded in, of which the cut's trainable layers and the head train."""
+    """Return `attach_head` with folded BatchNorms. The cut's trainable layers and the head can be trained."""
     top = backbone.cut.top
     model = attach_head(top, backbone.pooling, head)
     frozen = {layer.name for layer in top.layers}.difference(backbone.cut.trainable)
@@ -27,7 +27,7 @@ def trainable_network(backbone: Backbone, head: Head) -> keras.Model:
 
 
 def set_temperature(model: keras.Model, temperature: float) -> None:
-    """Make a network of `attach_head` give its logits divided by `temperature`, above 0, by scaling its last layer."""
+    """Divide the logits of a model of `attach_head` by `temperature`, above 0: this changes its last layer."""
     last = model.get_layer(LAST_LAYER)
     last.set_weights([weight / np.float32(temperature) for weight in last.get_weights()])
 
@@ -37,8 +37,8 @@ def compile_classifier(backbone: Backbone, upper: keras.Model) -> bytes:
 
     Parameters
     ----------
-    backbone : whose trunk is below the cut.
-    upper : from the map at the cut to logits, as `attach_head` returns it.
+    backbone : gives the trunk, the part below the cut.
+    upper : the part above the cut, as `attach_head` returns it: feature maps to logits.
     """
     logits = upper(backbone.cut.trunk.output)
     return compile_network(keras.Model(backbone.cut.trunk.input, keras.ops.softmax(logits)), backbone.name)

@@ -1,4 +1,4 @@
-"""Fits heads with hidden layers, by Keras."""
+"""Trains heads of dense layers with Keras."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from graft.core.errors import GraftError
 from graft.heads.head import Head
-from graft.heads.layers import head_logits, read_head
+from graft.heads.layers import head_logits, trained_head
 from graft.settings import params
 from graft.settings.optimizers import build_optimizer, ema_options
 from graft.settings.schedules import learning_rate, reduce_on_plateau
@@ -19,16 +19,17 @@ CROSS_ENTROPY = "cross_entropy"
 
 
 class Batches(keras.utils.PyDataset):
-    """Features and labels, a batch at a time.
+    """Features and labels in batches.
 
     Parameters
     ----------
     read : callable
         ``read(rows, epoch)`` returns the features of some examples, float32 (rows, ...). `rows` is an int64 array of
-        indices into `labels`, `epoch` counts from 0 and says which view is wanted.
+        indices into `labels`. `epoch` counts from 0; which view of an image is read depends on it.
     labels : int array (examples,).
     size : examples in a batch, from 1; the last batch of an epoch may have fewer.
-    seed : of the examples' order, another one in each epoch; None keeps them in order, and in epoch 0.
+    seed : of the order of the examples, which is a new one in each epoch. None keeps the order of `labels`, and reads
+        the views of epoch 0 in every epoch.
     """
 
     def __init__(self, read: Callable[[np.ndarray, int], np.ndarray], labels: np.ndarray, size: int, seed: int | None):
@@ -37,7 +38,7 @@ class Batches(keras.utils.PyDataset):
         self.start(0)
 
     def start(self, epoch: int) -> None:
-        """Go to an epoch, from 0. (Keras's own notice, `on_epoch_end`, comes once too often in some versions.)"""
+        """Start an epoch, from 0. (Some versions of Keras call `on_epoch_end` once too often, so it is not used.)"""
         count = len(self._labels)
         if self._seed is None:
             self._epoch, self._rows = 0, np.arange(count)
@@ -61,25 +62,26 @@ def fit(
     seed: int,
     log_folder: Path | None = None,
 ) -> tuple[Head, int]:
-    """Train a head with Keras, with a progress bar; the same arguments give the same weights to the last bit.
+    """Train a head with Keras and show a progress bar. The same arguments give the same weights to the last bit.
 
     Parameters
     ----------
-    start : what to start from.
+    start : the untrained head.
     shape : of one image's features, as for `initial_head`.
-    train, validation : the cross-entropy on validation says which epoch's weights are kept, and when to stop.
+    train : the training examples.
+    validation : the epoch with the lowest cross-entropy on these examples is kept; it also decides when to stop.
     settings : `head` of params.yaml.
     seed : of dropout.
-    log_folder : where TensorBoard's log goes; None writes none.
+    log_folder : where TensorBoard's log is written; None writes none.
 
     Returns
     -------
-    The trained head, and the epoch, from 1, that its weights are of.
+    The trained head, and the epoch, from 1, whose weights it has.
 
     Raises
     ------
     GraftError
-        If the loss is no longer a finite number.
+        If the loss is not a finite number.
     """
     features = keras.Input(shape)
     model = keras.Model(features, head_logits(features, start, settings.dropouts, settings.l2, seed))
@@ -87,7 +89,7 @@ def fit(
     model.compile(
         _optimizer(settings, len(train) * settings.epochs),
         _smoothed_cross_entropy(classes, settings.label_smoothing),
-        # Beside the loss, which holds the L2 penalty.
+        # The loss includes the L2 penalty, so the cross-entropy is a metric of its own.
         metrics=[keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name=CROSS_ENTROPY), "accuracy"],
         jit_compile=False,
     )
@@ -95,7 +97,7 @@ def fit(
         f"val_{CROSS_ENTROPY}", patience=settings.patience or settings.epochs, mode="min", restore_best_weights=True
     )
     with tqdm(total=settings.epochs, desc="epochs", unit="", leave=False, disable=None) as bar:
-        told = keras.callbacks.LambdaCallback(
+        progress = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, _: train.start(epoch), on_epoch_end=lambda *_: bar.update()
         )
         history = model.fit(
@@ -103,13 +105,13 @@ def fit(
             validation_data=validation,
             epochs=settings.epochs,
             shuffle=False,
-            callbacks=[told, *_callbacks(settings, log_folder), best],
+            callbacks=[progress, *_callbacks(settings, log_folder), best],
             verbose=0,
         ).history
     if not np.isfinite(history["loss"]).all():
         found = history["loss"][-1]
         raise GraftError(f"head.lr: at a learning rate of {settings.lr:g} the loss is {found}; try a smaller one")
-    return read_head(model, start), best.best_epoch + 1
+    return trained_head(model, start), best.best_epoch + 1
 
 
 def _optimizer(settings: params.Head, steps: int) -> keras.Optimizer:
@@ -119,12 +121,12 @@ def _optimizer(settings: params.Head, steps: int) -> keras.Optimizer:
 
 
 def _callbacks(settings: params.Head, log_folder: Path | None) -> list[keras.callbacks.Callback]:
-    """Return what else happens between epochs, in the order in which it must."""
-    # Averages come first: the others see, and keep, the weights that they judge.
+    """Return the other callbacks, in the order in which they must run."""
+    # The averaged weights must be in place before the other callbacks judge and keep them.
     callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
     callbacks.append(keras.callbacks.TerminateOnNaN())
     if log_folder:
-        # Before what lowers the rate: it logs the one that was used.
+        # Before the callback that lowers the rate: so the log has the rate that the epoch used.
         callbacks.append(keras.callbacks.TensorBoard(log_folder, write_graph=False))
     if settings.schedule == "plateau":
         callbacks.append(reduce_on_plateau(f"val_{CROSS_ENTROPY}", settings.plateau_patience))
@@ -132,7 +134,7 @@ def _callbacks(settings: params.Head, log_folder: Path | None) -> list[keras.cal
 
 
 def _smoothed_cross_entropy(classes: int, label_smoothing: float) -> Callable[..., keras.KerasTensor]:
-    """Return the loss of class indices and logits; Keras smooths labels only where they are one-hot."""
+    """Return the cross-entropy of class indices and logits with smoothed labels. Keras smooths only one-hot labels."""
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
-    # Keras hands labels on as float32.
+    # Keras passes the labels as float32.
     return lambda labels, logits: loss(keras.ops.one_hot(keras.ops.cast(labels, "int32"), classes), logits)

@@ -1,4 +1,4 @@
-"""Classifiers on the frozen backbone's features, whoever trained them; TensorFlow is never imported."""
+"""A classifier on the frozen backbone's features, and its file. This module does not import TensorFlow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,17 +18,17 @@ Dense = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Head:
-    """A classifier on features: dense layers, behind a squeeze-and-excitation block where it has one.
+    """A classifier on features: dense layers, with or without a squeeze-and-excitation block before them.
 
-    The block multiplies each channel of a feature map with a weight between 0 and 1 that follows from the means of all
+    The block multiplies each channel of a feature map by a weight from 0 to 1, which it computes from the means of all
     channels (Hu et al. 2018, "Squeeze-and-Excitation Networks", arXiv 1709.01507).
 
     Attributes
     ----------
     kind : linear, mlp or se.
-    dense : each layer; ReLU follows all but the last, which gives the logits.
-    block : the block's two layers, channels to bottleneck and back, with ReLU and sigmoid; or nothing.
-    pooling : how the map that the block has weighed becomes features, a key of `settings.pooling.POOLINGS`.
+    dense : the dense layers. ReLU follows each but the last, which gives the logits.
+    block : the block's two layers: channels to bottleneck, with ReLU, and back, with sigmoid. Empty without a block.
+    pooling : how the block's output becomes features, a key of `settings.pooling.POOLINGS`.
     """
 
     kind: str
@@ -41,11 +41,11 @@ class Head:
 
         Parameters
         ----------
-        features : float32 array (images, features), or maps (images, height, width, channels), which a head without
-            a block takes flattened.
+        features : float32 array (images, features), or feature maps (images, height, width, channels). A head without
+            a block flattens the maps.
         """
         if self.block:
-            features = pool_array(_reweighted(features, *self.block), self.pooling)
+            features = pool_array(_squeeze_and_excite(features, *self.block), self.pooling)
         outputs = features.reshape(len(features), -1)
         for kernel, bias in self.dense[:-1]:
             outputs = np.maximum(outputs @ kernel + bias, 0)
@@ -53,24 +53,24 @@ class Head:
         return outputs @ kernel + bias
 
     def at_temperature(self, temperature: float) -> "Head":
-        """Return the head whose logits are these divided by `temperature`, above 0."""
+        """Return a head that gives these logits divided by `temperature`, which is above 0."""
         kernel, bias = self.dense[-1]
         last = (kernel / np.float32(temperature), bias / np.float32(temperature))
         return replace(self, dense=(*self.dense[:-1], last))
 
     def save(self, path: Path, classes: Sequence[str]) -> None:
-        """Write it to an .npz file, the same bytes each time, under any version of Python.
+        """Write the head to an .npz file. The same head gives the same bytes under any version of Python.
 
         Parameters
         ----------
-        path : of the file.
-        classes : their names, in the order of the logits.
+        path : the file.
+        classes : names of the classes, in the order of the logits.
         """
         arrays = {"kind": np.array(self.kind), "pooling": np.array(self.pooling), "classes": np.array(classes)}
         for name in ("block", "dense"):
             for number, (kernel, bias) in enumerate(getattr(self, name)):
                 arrays |= {f"{name}_{number}_kernel": kernel, f"{name}_{number}_bias": bias}
-        # Not by numpy.savez: it announces each array as a large one, and Python 3.11.4 changed the header of those.
+        # Not numpy.savez: it marks each array as a large file, and Python 3.11.4 changed the header of large files.
         with ZipFile(path, "w") as file:
             for name, array in arrays.items():
                 content = BytesIO()
@@ -84,12 +84,12 @@ def linear(kernel: np.ndarray, bias: np.ndarray) -> Head:
 
 
 def read_head(path: Path) -> tuple[Head, tuple[str, ...]]:
-    """Return what `Head.save` wrote: the head, and the names of its classes in the order of the logits.
+    """Return the head that `Head.save` wrote, and the names of its classes in the order of the logits.
 
     Raises
     ------
     GraftError
-        If there is no such file.
+        If the file does not exist.
     """
     if not path.is_file():
         raise GraftError(f"{path}: no such file; `dvc repro` writes it")
@@ -102,7 +102,7 @@ def read_head(path: Path) -> tuple[Head, tuple[str, ...]]:
         return head, tuple(arrays["classes"].tolist())
 
 
-def _reweighted(maps: np.ndarray, squeeze: Dense, excite: Dense) -> np.ndarray:
+def _squeeze_and_excite(maps: np.ndarray, squeeze: Dense, excite: Dense) -> np.ndarray:
     means = maps.mean(axis=(1, 2))  # (images, height, width, channels) -> (images, channels)
     weights = expit(np.maximum(means @ squeeze[0] + squeeze[1], 0) @ excite[0] + excite[1])
     return maps * weights[:, np.newaxis, np.newaxis]

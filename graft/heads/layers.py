@@ -1,4 +1,4 @@
-"""Heads as Keras layers: put behind features with their weights, drawn at random, and read back."""
+"""Heads as Keras layers: build the layers, make the initial weights, and read the trained weights back."""
 
 from collections.abc import Callable
 
@@ -17,18 +17,18 @@ BLOCK_LAYERS = ("head_squeeze", "head_excite")
 def head_logits(
     features: keras.KerasTensor, head: Head, dropouts: list[float] | None = None, l2: float = 0.0, seed: int = 0
 ) -> keras.KerasTensor:
-    """Return a head's logits (batch, classes) of features or of a feature map, by Keras layers with its weights.
+    """Return the logits (batch, classes) of new Keras layers that have a head's weights.
 
     Parameters
     ----------
-    features : (batch, features), or (batch, height, width, channels), which a head without a block takes flattened.
-    head : the last of its layers is called `LAST_LAYER`.
-    dropouts : share dropped before each dense layer, in training.
-    l2 : penalty on each kernel, in training.
-    seed : of what is dropped.
+    features : (batch, features), or (batch, height, width, channels). A head without a block flattens feature maps.
+    head : the head. Its last layer gets the name `LAST_LAYER`.
+    dropouts : dropout rate before each dense layer, in training.
+    l2 : L2 penalty on each kernel, in training.
+    seed : of dropout.
     """
     if head.block:
-        features = pool_tensor(_reweighted(features, head.block, l2), head.pooling)
+        features = pool_tensor(_squeeze_and_excite(features, head.block, l2), head.pooling)
     outputs = keras.layers.Flatten()(features)
     for number, weights in enumerate(head.dense):
         if dropouts and dropouts[number]:
@@ -42,16 +42,16 @@ def _layer_name(head: Head, number: int) -> str:
     return LAST_LAYER if number == len(head.dense) - 1 else f"head_dense_{number + 1}"
 
 
-def _reweighted(maps: keras.KerasTensor, block: tuple[Dense, ...], l2: float) -> keras.KerasTensor:
+def _squeeze_and_excite(maps: keras.KerasTensor, block: tuple[Dense, ...], l2: float) -> keras.KerasTensor:
     weights = keras.layers.GlobalAveragePooling2D(name="head_means")(maps)
     for name, layer, activation in zip(BLOCK_LAYERS, block, ("relu", "sigmoid"), strict=True):
         weights = _dense(name, layer, activation, l2)(weights)
     weights = keras.layers.Reshape((1, 1, maps.shape[-1]), name="head_weights")(weights)
-    return keras.layers.Multiply(name="head_weighed")([maps, weights])
+    return keras.layers.Multiply(name="head_scaled")([maps, weights])
 
 
 def _dense(name: str, weights: Dense, activation: str | None, l2: float) -> Callable:
-    """Return a function that makes a Dense layer of those weights and calls it."""
+    """Return a function that calls a new Dense layer with these weights."""
     layer = keras.layers.Dense(
         len(weights[1]), activation, kernel_regularizer=keras.regularizers.L2(l2) if l2 else None, name=name
     )
@@ -65,12 +65,12 @@ def _dense(name: str, weights: Dense, activation: str | None, l2: float) -> Call
 
 
 def initial_head(shape: tuple[int, ...], classes: int, settings: params.Head, seed: int) -> Head:
-    """Return an untrained head, its kernels drawn at random and its biases 0.
+    """Return an untrained head with random kernels and zero biases.
 
     Parameters
     ----------
-    shape : of one image's features: (features,) or (height, width, channels), which `se` needs.
-    classes : how many logits.
+    shape : of one image's features: (features,) or (height, width, channels). `se` needs the second.
+    classes : number of logits.
     settings : `head` of params.yaml.
     seed : of the kernels.
     """
@@ -91,8 +91,8 @@ def initial_head(shape: tuple[int, ...], classes: int, settings: params.Head, se
     return Head(settings.kind, dense, block, pooling)
 
 
-def read_head(model: keras.Model, head: Head) -> Head:
-    """Return the head with the weights that its layers in `model` have now."""
+def trained_head(model: keras.Model, head: Head) -> Head:
+    """Return a head like `head`, with the weights that its layers in `model` have now."""
 
     def weights(name: str) -> Dense:
         kernel, bias = model.get_layer(name).get_weights()

@@ -1,251 +1,260 @@
-"""Fits linear heads: logistic regression, and discriminant analysis mixed in where held-out images ask for it."""
+"""Fits linear heads: logistic regression, averaged with linear discriminant analysis (LDA) where that helps."""
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
+from graft.heads.feature_file import FeatureFile
+from graft.heads.folds import Fold
 from graft.heads.head import Head, linear
+from graft.heads.lda import Sums, fit_lda, sums
 from graft.scores.calibration import fit_temperature
 from graft.scores.loss import cross_entropy, softmax
 
-# Inverse strengths of the L2 penalty that cross-validation chooses from, on features of unit scale.
-STRENGTHS = tuple(10.0 ** np.arange(-5, 1.1, 0.5))
-DEFAULT_STRENGTH = 1e-2
-# Shares of the discriminant that cross-validation chooses from.
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# How far the discriminant's covariance is moved towards a sphere. Its share is chosen: this need not be.
-SHRINKAGE = 0.3
-# A fit to 15,000 rows of 1,280 features takes 2 s, to 2,560 features 12 s.
-MOST_FEATURES = 4096
-FOLDS = 4
+# What `head.C: auto` chooses from, on features of unit scale, and what it is where no image can be held out.
+C_VALUES = tuple(10.0 ** np.arange(-5, 1.1, 0.5))
+DEFAULT_C = 1e-2
+# What `head.lda: auto` chooses from.
+LDA_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+# The covariance of LDA takes 8 bytes for each pair of features, 134 MB here.
+MOST_LDA_FEATURES = 4096
 MAX_ITERATIONS = 1000
 TOLERANCE = 1e-3
+# Rows are read in blocks of about this size.
+BLOCK_BYTES = 8 << 20
+# Folds are fitted at the same time as long as their rows together are not larger.
+PARALLEL_BYTES = 1 << 30
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What to learn from.
+    """Images to learn from. Their features are read when they are needed.
 
     Attributes
     ----------
-    features : float32 array (images, features).
+    features : float32 (images, ...), an array or a FeatureFile. Feature maps are flattened.
     labels : int array (images,), from 0; each of the classes occurs.
-    classes : how many there are, from 2.
-    views : float32 array (images, views, features), of augmented views of the same images; or None.
+    classes : number of classes, from 2.
+    views : float32 (images, views, ...), augmented views of the same images; or None.
     """
 
-    features: np.ndarray
+    features: np.ndarray | FeatureFile
     labels: np.ndarray
     classes: int
-    views: np.ndarray | None = None
+    views: np.ndarray | FeatureFile | None = None
 
-    def of(self, images: np.ndarray) -> "Examples":
-        """Return some of the images, with their views."""
-        views = None if self.views is None else self.views[images]
-        return Examples(self.features[images], self.labels[images], self.classes, views)
+    @property
+    def size(self) -> int:
+        """Return the number of features."""
+        return int(np.prod(self.features.shape[1:]))
 
-    def rows(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Return the features of images and views, a row each, the label of each row, and the rows of an image."""
-        if self.views is None:
-            return self.features, self.labels, 1
-        views = self.views.shape[1]
-        rows = np.concatenate([self.features, self.views.reshape(-1, self.features.shape[1])])
-        return rows, np.concatenate([self.labels, self.labels.repeat(views)]), 1 + views
+    @property
+    def rows_per_image(self) -> int:
+        """Return the number of rows of an image: the image itself and its views."""
+        return 1 if self.views is None else 1 + self.views.shape[1]
+
+    def nbytes(self, images: np.ndarray) -> int:
+        """Return the bytes that the rows of some images take."""
+        return len(images) * self.rows_per_image * self.size * 4
+
+    def rows(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return new arrays with the rows of some images, then those of their views.
+
+        Returns
+        -------
+        Rows, float32 (rows, features), and their labels, int (rows,).
+        """
+        count, views = len(images), self.rows_per_image - 1
+        rows = np.empty((count * (1 + views), self.size), np.float32)
+        of_views = rows[count:].reshape(count, views, self.size)
+        # In blocks: the features of all images are in memory once, not twice.
+        for block in self._blocks(np.arange(count)):
+            rows[block] = self.features[images[block]].reshape(len(block), -1)
+            if self.views is not None:
+                of_views[block] = self.views[images[block]].reshape(len(block), views, self.size)
+        return rows, np.concatenate([self.labels[images], self.labels[images].repeat(views)])
+
+    def blocks(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield what `rows` returns, some images at a time."""
+        return map(self.rows, self._blocks(images))
+
+    def _blocks(self, images: np.ndarray) -> list[np.ndarray]:
+        images_per_block = max(1, BLOCK_BYTES // self.nbytes(images[:1])) if len(images) else 1
+        return [images[start : start + images_per_block] for start in range(0, len(images), images_per_block)]
 
 
-class Mixture(NamedTuple):
-    """What a head is made of.
+class Hyperparameters(NamedTuple):
+    """The hyperparameters of a linear head.
 
     Attributes
     ----------
-    strength : inverse strength of the L2 penalty of logistic regression on the images alone, above 0 (`C` of
-        scikit-learn). It weighs the sum over all rows: where views add rows, each counts for less.
-    share : of the discriminant, from 0 to 1; the rest is logistic regression.
-    temperatures : by which the logits of regression and discriminant are divided before they are averaged: each is then
-        as sure as it is right.
+    C : inverse strength of the L2 penalty of logistic regression, above 0, as in scikit-learn. It is for a fit to the
+        images alone; where views add rows, each row counts for less.
+    lda : share of LDA in the logits, from 0 to 1; logistic regression has the rest.
+    temperatures : of logistic regression and of LDA. Both logits are divided by theirs before they are averaged: each
+        classifier is then calibrated.
     """
 
-    strength: float
-    share: float = 0.0
+    C: float
+    lda: float = 0.0
     temperatures: tuple[float, float] = (1.0, 1.0)
 
 
-def fit(examples: Examples, mixture: Mixture) -> Head:
-    """Return the head whose logits are the weighted mean of those of logistic regression and of a discriminant.
+def fit(examples: Examples, chosen: Hyperparameters) -> Head:
+    """Return the head whose logits are the weighted mean of those of logistic regression and LDA.
 
-    Both are linear, and so is their mean, which multiplies probabilities (a logarithmic opinion pool: Genest & Zidek
-    1986, "Combining Probability Distributions", Statistical Science 1).
+    Both are linear, and so is their mean. It multiplies probabilities (a logarithmic opinion pool: Genest & Zidek 1986,
+    "Combining Probability Distributions", Statistical Science 1).
     """
-    with _one_blas_thread(), _no_word_of_single_rows():
-        if not mixture.share:
-            return _regression(examples, mixture.strength)
-        heads = _regression(examples, mixture.strength), _discriminant(examples)
-    weights = np.array([1 - mixture.share, mixture.share]) / mixture.temperatures
+    images, origin = np.arange(len(examples.labels)), _origin(examples)
+    with _one_blas_thread():
+        heads = [_regression(examples, images, chosen.C)]
+        if not chosen.lda:
+            return heads[0]
+        heads.append(_lda(sums(examples.blocks(images), examples.classes, origin), origin))
+    weights = np.array([1 - chosen.lda, chosen.lda]) / chosen.temperatures
     kernels, biases = zip(*(head.dense[0] for head in heads), strict=True)
     return linear(*(np.tensordot(weights, arrays, 1).astype(np.float32) for arrays in (kernels, biases)))
 
 
-def choose_strength(examples: Examples, seed: int) -> float:
-    """Return the strength of `STRENGTHS` with the lowest cross-entropy on held-out folds of the images; without views.
-
-    A class with a single image, which cannot be held out, leaves the default.
-
-    Parameters
-    ----------
-    examples : Examples
-    seed : of the folds.
-    """
-    if _fewest(examples.labels) < 2:
-        return DEFAULT_STRENGTH
-    return float(STRENGTHS[int(held_out_losses(examples, seed).argmin())])
+def choose_C(examples: Examples, folds: Sequence[Fold]) -> float:  # noqa: N802 - as the setting
+    """Return the value of `C_VALUES` with the lowest cross-entropy in cross-validation."""
+    return float(C_VALUES[int(cross_validation_losses(examples, folds).argmin())])
 
 
-def no_discriminant(examples: Examples) -> str | None:
-    """Return why `choose_mixture` cannot judge a discriminant, in words, or None where it can."""
-    features = examples.features.shape[1]
-    if features > MOST_FEATURES:
-        return f"there are {features:,} features, more than {MOST_FEATURES:,}"
-    return "a class has a single image to learn from" if _fewest(examples.labels) < 2 else None
-
-
-def choose_mixture(examples: Examples, strength: float, shares: Sequence[float], seed: int) -> Mixture:
-    """Return the mixture, of some shares, whose calibrated cross-entropy on held-out folds is the lowest.
+def choose_lda(examples: Examples, C: float, shares: Sequence[float], folds: Sequence[Fold]) -> Hyperparameters:
+    """Return `C` with the share of LDA, and its temperatures, that have the lowest cross-entropy in cross-validation.
 
     Parameters
     ----------
-    examples : of which `no_discriminant` says nothing.
-    strength : as in `Mixture`.
+    examples : with up to `MOST_LDA_FEATURES` features.
+    C : as in `Hyperparameters`.
     shares : to choose from, each from 0 to 1.
-    seed : of the folds.
+    folds : one or more.
     """
+    labels = examples.labels[_held_out(folds)]
     logits, temperatures = [], []
-    for of_one in held_out_logits(examples, strength, seed):
-        temperatures.append(fit_temperature(of_one, examples.labels))
+    for of_one in cross_validation_logits(examples, C, folds):
+        temperatures.append(fit_temperature(of_one, labels))
         logits.append(of_one / temperatures[-1])
 
     def loss(share: float) -> float:
         mean = (1 - share) * logits[0] + share * logits[1]
-        temperature = fit_temperature(mean, examples.labels)
-        return cross_entropy(softmax(mean / temperature), examples.labels)
+        return cross_entropy(softmax(mean / fit_temperature(mean, labels)), labels)
 
-    return Mixture(strength, min(shares, key=loss), tuple(temperatures))
+    return Hyperparameters(C, min(shares, key=loss), tuple(temperatures))
 
 
-def held_out_losses(examples: Examples, seed: int) -> np.ndarray:
-    """Return the cross-entropy of each of `STRENGTHS`, in nats, float64 array, as the mean over held-out folds.
+def cross_validation_losses(examples: Examples, folds: Sequence[Fold]) -> np.ndarray:
+    """Return the cross-entropy of logistic regression on the held-out images, in nats, for each of `C_VALUES`, float64.
 
-    A class with fewer images than `FOLDS` makes the folds fewer.
-
-    Parameters
-    ----------
-    examples : each class has two images or more.
-    seed : of the folds.
+    Only the images as they are count, not their views.
     """
-    features, labels = examples.features, examples.labels
+    examples = replace(examples, views=None)
 
-    def losses(train: np.ndarray, held_out: np.ndarray) -> list[float]:
-        heads = _regressions(features[train], labels[train], STRENGTHS)
-        return [cross_entropy(softmax(head.logits(features[held_out])), labels[held_out]) for head in heads]
+    def losses(fold: Fold) -> list[float]:
+        rows, labels = examples.rows(fold.held_out)
+        heads = _regressions(*examples.rows(fold.train), C_VALUES)
+        return [cross_entropy(softmax(head.logits(rows)), labels) for head in heads]
 
-    # The limit is the process's: set in each thread, one would lift it for the others.
-    with _one_blas_thread(), ThreadPoolExecutor(os.cpu_count()) as threads:
-        return np.mean(list(threads.map(lambda part: losses(*part), _folds(labels, seed))), axis=0)
+    found = _in_threads(losses, folds, examples)
+    return np.average(found, axis=0, weights=[len(fold.held_out) for fold in folds])
 
 
-def held_out_logits(examples: Examples, strength: float, seed: int) -> np.ndarray:
-    """Return what regression and discriminant, fitted to the other folds, give for the images of each.
+def cross_validation_logits(examples: Examples, C: float, folds: Sequence[Fold]) -> np.ndarray:
+    """Return what logistic regression and LDA give for the held-out images when they are fitted to the other images.
 
-    Parameters
-    ----------
-    examples, strength, seed : as for `choose_mixture`; the folds are those of `held_out_losses`.
+    They are fitted to images and views. The logits are of the images as they are.
 
     Returns
     -------
     numpy.ndarray
-        Logits, float32 (2, images, classes): of the images as they are, not of their views.
+        Logits, float32 (2, images, classes), of all images that are held out in a fold, in ascending order.
     """
     logits = np.empty((2, len(examples.labels), examples.classes), np.float32)
+    images = _held_out(folds)
+    origin = _origin(examples)
 
-    def hold_out(train: np.ndarray, held_out: np.ndarray) -> None:
-        learnt = examples.of(train)
-        for found, head in zip(logits, (_regression(learnt, strength), _discriminant(learnt)), strict=True):
-            found[held_out] = head.logits(examples.features[held_out])
+    def sums_of(fold: Fold) -> Sums:
+        return sums(examples.blocks(fold.held_out), examples.classes, origin)
 
-    with _one_blas_thread(), _no_word_of_single_rows(), ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(lambda part: hold_out(*part), _folds(examples.labels, seed)))
-    return logits
+    def regress(fold: Fold) -> None:
+        logits[0, fold.held_out] = _regression(examples, fold.train, C).logits(_features(examples, fold.held_out))
 
-
-def _folds(labels: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    folds = min(FOLDS, _fewest(labels))
-    return StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)
-
-
-def _fewest(labels: np.ndarray) -> int:
-    return int(np.bincount(labels).min())
+    _in_threads(regress, folds, examples)
+    # The sums of a training side are those of all images less those of the fold: each row is read once.
+    of_folds = _in_threads(sums_of, folds, examples)
+    total = sum(of_folds, sums_of(Fold(images, np.setdiff1d(np.arange(len(examples.labels)), images))))
+    for fold, of_fold in zip(folds, of_folds, strict=True):
+        logits[1, fold.held_out] = _lda(total - of_fold, origin).logits(_features(examples, fold.held_out))
+    return logits[:, images]
 
 
-def _regression(examples: Examples, strength: float) -> Head:
-    rows, labels, rows_of_an_image = examples.rows()
-    return next(_regressions(rows, labels, [strength / rows_of_an_image]))
+def _held_out(folds: Sequence[Fold]) -> np.ndarray:
+    return np.sort(np.concatenate([fold.held_out for fold in folds]))
 
 
-def _regressions(features: np.ndarray, labels: np.ndarray, strengths: Sequence[float]) -> Iterator[Head]:
-    """Yield the head that L-BFGS finds at each strength, every search starting where the one before ended.
+def _features(examples: Examples, images: np.ndarray) -> np.ndarray:
+    return examples.features[images].reshape(len(images), -1)
 
-    The features are centred, and all divided by one number, which makes their mean variance 1: a strength then means
-    the same for every backbone. Their variances are left to differ: what a backbone hardly varies is noise more often
-    than not, which dividing each feature by its own deviation would magnify (measured: docs/accuracy.md). Both steps
-    are folded into the weights, so that heads take features as they are (Kornblith et al. 2019, arXiv 1805.08974, use
-    this classifier to compare backbones).
+
+def _origin(examples: Examples) -> np.ndarray:
+    return _features(examples, np.array([0]))[0]
+
+
+def _in_threads(call: Callable[[Fold], Result], folds: Sequence[Fold], examples: Examples) -> list[Result]:
+    """Return what each fold gives, in their order; at most `PARALLEL_BYTES` of rows are in memory, or one fold."""
+    largest = max(examples.nbytes(fold.train) for fold in folds)
+    workers = max(1, min(os.cpu_count() or 1, PARALLEL_BYTES // largest))
+    # scikit-learn changes the process's warning filters for moments. Threads that do so at the same time can leave them
+    # changed, so they are restored here.
+    with warnings.catch_warnings(), _one_blas_thread(), ThreadPoolExecutor(workers) as threads:
+        return list(threads.map(call, folds))
+
+
+def _regression(examples: Examples, images: np.ndarray, C: float) -> Head:
+    return next(_regressions(*examples.rows(images), [C / examples.rows_per_image]))
+
+
+def _regressions(rows: np.ndarray, labels: np.ndarray, C_values: Sequence[float]) -> Iterator[Head]:
+    """Yield the head that L-BFGS finds for each C; each search starts from the result of the one before.
+
+    The rows are changed in place: a second copy would double the memory. They are centred and divided by one number, so
+    that their mean variance is 1, and C means the same for every backbone. The features keep their different variances:
+    a feature that hardly varies is usually noise, and dividing each feature by its own deviation would magnify it
+    (measured: docs/accuracy.md). The weights include both steps, so a head takes features as they are (Kornblith et al.
+    2019, arXiv 1805.08974, compare backbones by this classifier).
     """
-    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    scaled = features - mean
-    # Of features that never change, the scale says nothing.
-    scale = np.float32(np.sqrt(np.einsum("if,if->", scaled, scaled, dtype=np.float64) / scaled.size)) or np.float32(1)
-    scaled /= scale
+    mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    rows -= mean
+    # If no feature ever changes, there is nothing to scale.
+    scale = np.float32(np.sqrt(np.einsum("if,if->", rows, rows, dtype=np.float64) / rows.size)) or np.float32(1)
+    rows /= scale
     model = LogisticRegression(max_iter=MAX_ITERATIONS, tol=TOLERANCE, warm_start=True)
-    for strength in strengths:
-        model.set_params(C=strength).fit(scaled, labels)
+    for C in C_values:
+        model.set_params(C=C).fit(rows, labels)
         kernel = model.coef_.T / scale
-        yield _linear(kernel, model.intercept_ - mean @ kernel)
+        bias = model.intercept_ - mean @ kernel
+        if kernel.shape[1] == 1:
+            # Of two classes scikit-learn fits the second's logit only.
+            kernel, bias = np.hstack([-kernel / 2, kernel / 2]), np.concatenate([-bias / 2, bias / 2])
+        yield linear(kernel.astype(np.float32), bias.astype(np.float32))
 
 
-def _discriminant(examples: Examples) -> Head:
-    """Return the head of Gaussians, one for each class, with one covariance, shrunk towards a sphere.
-
-    Friedman 1989, "Regularized Discriminant Analysis", JASA 84, has the shrinkage.
-    """
-    rows, labels, _ = examples.rows()
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE).fit(rows, labels)
-    return _linear(model.coef_.T, model.intercept_)
-
-
-def _linear(kernel: np.ndarray, bias: np.ndarray) -> Head:
-    if kernel.shape[1] == 1:
-        # Of two classes scikit-learn fits the second's logit only.
-        kernel, bias = np.hstack([-kernel / 2, kernel / 2]), np.concatenate([-bias / 2, bias / 2])
+def _lda(found: Sums, origin: np.ndarray) -> Head:
+    kernel, bias = fit_lda(found, origin)
     return linear(kernel.astype(np.float32), bias.astype(np.float32))
 
 
 def _one_blas_thread() -> threadpool_limits:
     """Return a context with one BLAS thread: more are slower on small matrices, and change the last bits."""
     return threadpool_limits(1, "blas")
-
-
-@contextmanager
-def _no_word_of_single_rows() -> Iterator[None]:
-    """Silence scikit-learn's warning of a class with a single row: its variance of 0 is one of several classes'."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Only one sample available")
-        yield

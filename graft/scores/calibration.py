@@ -1,4 +1,4 @@
-"""Whether a classifier is as sure as it is right, and how to make it so."""
+"""Calibration: does a classifier's confidence agree with its accuracy? A temperature makes it agree."""
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -9,7 +9,7 @@ CALIBRATION_BINS = 15
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean distance between confidence and accuracy over 15 equal bins, from 0 to 1.
+    """Return the mean distance between confidence and accuracy over 15 bins of equal width, from 0 to 1.
 
     Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599, equation 3.
 
@@ -35,25 +35,26 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the temperature, from 0.01 to 100, by which to divide logits so that their probabilities are calibrated.
+    """Return the temperature, from 0.01 to 100, that calibrates a classifier when its logits are divided by it.
 
-    It has the lowest cross-entropy (Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599),
-    with one label in n + 1 spread over all classes: else a few images, all of them right, would make it as sure as the
-    bounds allow (Platt 1999, "Probabilistic Outputs for Support Vector Machines", section 2.2, has the like).
+    It is the temperature with the lowest cross-entropy (Guo et al. 2017, "On Calibration of Modern Neural Networks",
+    arXiv 1706.04599). The labels are smoothed by 1 / (images + 1). Without that, a few images that are all right would
+    make the classifier as confident as the bounds allow (compare Platt 1999, "Probabilistic Outputs for Support Vector
+    Machines", section 2.2).
 
     Parameters
     ----------
-    logits : float array (images, classes), of images that the classifier was not trained on; or (images, squares,
-        classes), where an image's probabilities are the mean over its squares.
+    logits : float array (images, classes), or (images, crops, classes): then an image's probabilities are the mean
+        over its crops. The classifier was not trained on these images.
     labels : int array (images,).
     """
-    doubt = 1 / (len(labels) + 1)
-    squares = logits.reshape(len(logits), -1, logits.shape[-1])
+    smoothing = 1 / (len(labels) + 1)
+    crops = logits.reshape(len(logits), -1, logits.shape[-1])
 
     def loss(log_temperature: float) -> float:
-        shares = softmax(squares / np.exp(log_temperature)).mean(axis=1)
-        spread = -np.log(np.maximum(shares, PROBABILITY_FLOOR)).mean()
-        return (1 - doubt) * cross_entropy(shares, labels) + doubt * float(spread)
+        probabilities = softmax(crops / np.exp(log_temperature)).mean(axis=1)
+        of_all_classes = -np.log(np.maximum(probabilities, PROBABILITY_FLOOR)).mean()
+        return (1 - smoothing) * cross_entropy(probabilities, labels) + smoothing * float(of_all_classes)
 
     bound = np.log(100)
     return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))

@@ -1,4 +1,4 @@
-"""What chance alone can do: the interval of a share, and the test of two classifiers on the same images."""
+"""How far a result may be chance: the interval of an accuracy, and the test of two classifiers on the same images."""
 
 import numpy as np
 from scipy.stats import binomtest
@@ -8,18 +8,18 @@ Z_95 = 1.959963984540054
 
 
 def wilson_interval(right: int, images: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share, each from 0 to 1 (Wilson 1927, JASA 22, 209-212).
+    """Return both ends of the 95 % interval of a proportion, each from 0 to 1 (Wilson 1927, JASA 22, 209-212).
 
     Parameters
     ----------
-    right : how many of the images are right, from 0.
-    images : how many there are, from 1.
+    right : number of images that are right, from 0.
+    images : number of all images, from 1.
     """
     share = right / images
     widening = Z_95**2 / images
     middle = (share + widening / 2) / (1 + widening)
     half = Z_95 / (1 + widening) * np.sqrt(share * (1 - share) / images + widening / (4 * images))
-    # At 0 and 1 the bound is the share itself, but for rounding.
+    # Rounding could put the proportion itself, 0 or 1, outside.
     return float(np.clip(middle - half, 0, share)), float(np.clip(middle + half, share, 1))
 
 
@@ -30,7 +30,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
     Parameters
     ----------
-    only_first, only_second : how many images only the one or only the other has right, from 0.
+    only_first, only_second : number of images that only the first or only the second classifier has right, from 0.
     """
     different = only_first + only_second
     return float(binomtest(only_first, different).pvalue) if different else 1.0

@@ -1,4 +1,4 @@
-"""From logits to probabilities, and from probabilities to a loss."""
+"""Softmax and cross-entropy."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Accuracy and its relatives."""
+"""Accuracy and the other figures of a classifier."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from graft.scores.loss import cross_entropy
 
 
 def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Return the share of images whose class is among the k most probable; of equals, the first classes are."""
+    """Return the share of images whose class is among the k most probable; of equal classes, the first ones count."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return float((order == labels[:, np.newaxis]).any(axis=1).mean())
 
@@ -19,12 +19,12 @@ def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) ->
 
 
 def default_k(classes: int) -> int:
-    """Return the k of top-k accuracy: 5, or 2 with up to five classes, or 1 with two, where 2 would say nothing."""
+    """Return the k of top-k accuracy: 5; with three to five classes 2; with two classes 1."""
     return 5 if classes > 5 else min(2, classes - 1)
 
 
-def choice(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Return a model's figures on the validation part: accuracy, and the loss, by which models are chosen.
+def accuracy_and_loss(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return the accuracy and the cross-entropy, by which models are compared on the validation part.
 
     Parameters
     ----------
@@ -45,13 +45,12 @@ def summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, object]:
 
     Returns
     -------
-    accuracy, balanced_accuracy (mean recall), macro_f1 : from 0 to 1; the means are over the classes that occur among
-        the labels.
+    accuracy, balanced_accuracy (mean recall), macro_f1 : from 0 to 1; means are over the classes among the labels.
     top_k_accuracy : {"k", "accuracy"}.
     loss : cross-entropy in nats.
     expected_calibration_error : from 0 to 1.
     accuracy_low, accuracy_high : 95 % Wilson interval.
-    images : how many.
+    images : number of images.
     """
     classes = probabilities.shape[1]
     matrix = confusion_matrix(probabilities.argmax(axis=1), labels, classes)

@@ -38,7 +38,7 @@ class Candidate(NamedTuple):
     backbone : the frozen backbone at this image size.
     upper : the network above the cut, calibrated.
     description : the content of models/labels.json, without display names.
-    figures : accuracy and loss on the validation part, `metrics.choice`.
+    figures : accuracy and loss on the validation part, `metrics.accuracy_and_loss`.
     """
 
     model: str
@@ -134,7 +134,7 @@ def _calibrate(
     logits = _logits_of_crops(compile_classifier(backbone, upper), description, validation.files())
     temperature = fit_temperature(logits, validation.labels)
     set_temperature(upper, temperature)
-    return metrics.choice(softmax(logits / temperature).mean(axis=1), validation.labels)
+    return metrics.accuracy_and_loss(softmax(logits / temperature).mean(axis=1), validation.labels)
 
 
 def _logits_of_crops(network: bytes, description: dict[str, object], images: Sequence[Path]) -> np.ndarray:

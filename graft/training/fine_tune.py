@@ -82,7 +82,7 @@ def fine_tune(
     -------
     history : a row for each epoch, as `loop.train` returns it.
     share : the network's place between its weights before training (0) and after it (1), above 0.
-    figures : `metrics.choice` of the network on the validation part.
+    figures : `metrics.accuracy_and_loss` of the network on the validation part.
     """
     start = model.get_weights()
     history = loop.train(model, train, validation, settings, **options)
@@ -107,13 +107,13 @@ def interpolate(
 
     Returns
     -------
-    The best share, and `metrics.choice` of the network on the validation part.
+    The best share, and `metrics.accuracy_and_loss` of the network on the validation part.
     """
     end, candidates = model.get_weights(), []
     weights = (weights_between(start, end, share) for share in shares)
     for logits in loop.logits(model, weights, validation):
         temperature = fit_temperature(logits, validation.labels)
-        candidates.append((temperature, metrics.choice(softmax(logits / temperature), validation.labels)))
+        candidates.append((temperature, metrics.accuracy_and_loss(softmax(logits / temperature), validation.labels)))
     best = int(np.argmin([figures["loss"] for _, figures in candidates]))
     temperature, figures = candidates[best]
     model.set_weights(weights_between(start, end, shares[best]))
