@@ -12,7 +12,7 @@ from graft.settings.pooling import pool_tensor
 
 
 def attach_head(top: keras.Model, pooling: str, head: Head) -> keras.Model:
-    """Return one model of `top`, pooling and head: feature maps at the cut (images, h, w, c) to logits (images, classes)."""
+    """Return one model of `top`, pooling and head, from feature maps (images, h, w, c) to logits (images, classes)."""
     return keras.Model(top.input, head_logits(pool_tensor(top.output, pooling), head))
 
 

@@ -126,7 +126,7 @@ def fit(examples: Examples, chosen: Hyperparameters) -> Head:
     return linear(*(np.tensordot(weights, arrays, 1).astype(np.float32) for arrays in (kernels, biases)))
 
 
-def choose_C(examples: Examples, folds: Sequence[Fold]) -> float:  # noqa: N802 - as the setting
+def choose_C(examples: Examples, folds: Sequence[Fold]) -> float:
     """Return the value of `C_VALUES` with the lowest cross-entropy in cross-validation."""
     return float(C_VALUES[int(cross_validation_losses(examples, folds).argmin())])
 

@@ -18,6 +18,7 @@ from graft.settings import params
 
 NO_FOLDS = "no class has two training images that are not copies of each other"
 
+
 @dataclass(frozen=True)
 class FeatureSet:
     """The images of one part with their features.
@@ -59,7 +60,7 @@ def train_linear(train: FeatureSet, validation: FeatureSet, settings: params.Hea
     chosen = linear.Hyperparameters(C)
     if obstacle := _lda_obstacle(examples, folds):
         if settings.lda not in (0, "auto"):
-            raise GraftError(f"head.lda: {settings.lda:g}, but {obstacle}; set it to 0 or auto")
+            raise GraftError(f"head.lda: {settings.lda:g}, but {obstacle}; 0 does without")
     elif settings.lda != 0:
         shares = linear.LDA_SHARES if settings.lda == "auto" else [settings.lda]
         chosen = linear.choose_lda(examples, C, shares, folds)
