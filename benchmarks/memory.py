@@ -1,8 +1,8 @@
-"""Peak memory of extract and fine_tune at two numbers of images: `python -m benchmarks.memory`.
+"""Peak memory of extract, train_head and fine_tune at two numbers of images: `python -m benchmarks.memory`.
 
 The stages run as they do in the pipeline, from an empty store, at `--images` and at ten times as many. The larger set
-is ten copies of each image, told apart by a byte or more behind the end of the JPEG: for the store and for DVC they are
-ten images. Memory is that of the stage's process with its children: all that is resident, and without mapped files.
+is ten copies of each image. A few bytes after the end of the JPEG make them different files for the store and for DVC.
+Memory is that of the stage's process with its children: all resident memory, and that without mapped files.
 """
 
 import argparse
@@ -16,21 +16,20 @@ from benchmarks.harness.results import Row
 
 TIMES = 10
 WANTED_MIB = 2048
-STAGES = ("extract", "fine_tune")
+STAGES = ("extract", "train_head", "fine_tune")
 
 
 def measured(folder: Path, images: Path, options: argparse.Namespace) -> dict[str, sides.Run]:
-    """Return what extract and fine_tune took on a folder of images."""
-    # A known C: cross-validation is not what is measured. An epoch more would need no more memory, only time.
-    changes = settings(images, options.weights, head__C=1.0, fine_tune__epochs=options.epochs)
+    """Return what each stage took on a folder of images."""
+    # More epochs would take more time, but no more memory.
+    changes = settings(images, options.weights, fine_tune__epochs=options.epochs)
     workspace = Workspace(folder, changes)
     workspace.stages("resolve", "download", "split", "freeze")
-    extract = workspace.stage("extract")
-    print(f"  extract: {extract.peak_mib:.0f} MiB, without mapped files {extract.private_mib:.0f}", flush=True)
-    workspace.stages("train_head")
-    fine_tune = workspace.stage("fine_tune")
-    print(f"  fine_tune: {fine_tune.peak_mib:.0f} MiB, without mapped files {fine_tune.private_mib:.0f}", flush=True)
-    return {"extract": extract, "fine_tune": fine_tune}
+    took = {}
+    for name in STAGES:
+        run = took[name] = workspace.stage(name)
+        print(f"  {name}: {run.peak_mib:.0f} MiB, without mapped files {run.private_mib:.0f}", flush=True)
+    return took
 
 
 def rows_of(took: dict[int, dict[str, sides.Run]]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Heads of Keras layers: the same function as their arrays, drawn and trained the same each time."""
+"""Heads of Keras layers compute what their arrays do, and training gives the same weights each time."""
 
 import subprocess
 import sys
@@ -40,8 +40,8 @@ def batches(seed=0, size=8, shuffled=0, shape=MAP):
     return Batches(lambda rows, epoch: features[rows], labels, size, shuffled)
 
 
-def contrary():
-    """Return a validation part that says the contrary of what is learnt: each epoch is worse than the one before."""
+def contradicting_validation():
+    """Return a validation part with other labels than the training part: each epoch is worse on it than the last."""
     features, labels = examples()
     return Batches(lambda rows, epoch: features[rows], (labels + 1) % CLASSES, 8, None)
 
@@ -104,7 +104,7 @@ def test_the_bottleneck_has_a_unit_for_as_many_channels_as_ratio_says():
 
 
 @pytest.mark.parametrize("initializer", INITIALIZERS)
-def test_every_initializer_draws_its_own_kernels_from_the_seed(initializer):
+def test_every_initializer_gives_its_own_kernels_for_a_seed(initializer):
     first, again, other = (
         initial_head((50,), 2, settings(initializer=initializer), seed).dense[0][0] for seed in (0, 0, 1)
     )
@@ -117,7 +117,7 @@ def test_the_truncated_normal_is_that_of_the_flowers_tutorial():
     assert np.abs(kernel).max() > 0.09
 
 
-def test_layers_do_not_share_what_they_are_drawn_from():
+def test_two_layers_of_one_shape_have_different_kernels():
     head = initial_head((4,), 4, settings(widths=[4]), 0)
     assert not np.array_equal(head.dense[0][0], head.dense[1][0])
 
@@ -136,8 +136,8 @@ def test_dropout_is_before_the_layers_that_it_is_given_for():
 def test_the_weights_of_the_best_epoch_on_validation_are_kept():
     chosen = settings(lr=0.01)
     start = initial_head(MAP, CLASSES, chosen, 0)
-    head, epoch = fit(start, MAP, batches(), contrary(), chosen, 0)
-    once, _ = fit(start, MAP, batches(), contrary(), settings(lr=0.01, epochs=1), 0)
+    head, epoch = fit(start, MAP, batches(), contradicting_validation(), chosen, 0)
+    once, _ = fit(start, MAP, batches(), contradicting_validation(), settings(lr=0.01, epochs=1), 0)
     assert epoch == 1
     for array, expected in zip(arrays(head), arrays(once), strict=True):
         np.testing.assert_array_equal(array, expected)
@@ -152,7 +152,7 @@ def test_training_stops_after_patience_epochs_without_a_better_one():
         return features[rows]
 
     chosen = settings(lr=0.01, epochs=9, patience=2)
-    fit(initial_head(MAP, CLASSES, chosen, 0), MAP, Batches(read, labels, 8, 0), contrary(), chosen, 0)
+    fit(initial_head(MAP, CLASSES, chosen, 0), MAP, Batches(read, labels, 8, 0), contradicting_validation(), chosen, 0)
     assert max(seen) < 4
 
 
@@ -176,11 +176,11 @@ def test_the_log_has_the_rate_of_the_schedule(tmp_path):
 
 def test_plateau_lowers_the_rate_tenfold_when_the_validation_loss_does_not_fall(tmp_path):
     chosen = settings(schedule="plateau", plateau_patience=1, lr=0.01)
-    fit(initial_head(MAP, CLASSES, chosen, 0), MAP, batches(), contrary(), chosen, 0, tmp_path)
+    fit(initial_head(MAP, CLASSES, chosen, 0), MAP, batches(), contradicting_validation(), chosen, 0, tmp_path)
     assert rates(tmp_path) == pytest.approx([0.01, 0.01, 0.001, 0.0001])
 
 
-def test_label_smoothing_draws_the_probabilities_together():
+def test_label_smoothing_gives_less_certain_probabilities():
     unsure, sure = (
         fitted(settings(label_smoothing=share, epochs=40, lr=0.05))[0].logits(examples()[0]) for share in (0.5, 0.0)
     )
@@ -189,7 +189,7 @@ def test_label_smoothing_draws_the_probabilities_together():
     assert np.ptp(unsure, axis=1).mean() == pytest.approx(np.log(4), abs=0.4)
 
 
-def test_the_average_of_the_weights_is_what_is_kept():
+def test_the_ema_of_the_weights_is_kept():
     # The longer it looks back, the nearer it is to where training started.
     start = initial_head(MAP, CLASSES, settings(lr=0.01), 0)
     heads = [arrays(fitted(settings(ema=share, lr=0.01))[0]) for share in (0.9, 0.3, 0.0)]

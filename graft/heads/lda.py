@@ -60,7 +60,7 @@ def sums(blocks: Iterable[tuple[np.ndarray, np.ndarray]], classes: int, origin: 
 
 
 def fit_lda(found: Sums, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernel, float64 (features, classes), and bias, (classes,), whose product and sum are the logits.
+    """Return a kernel, float64 (features, classes), and a bias, (classes,): the logits are ``rows @ kernel + bias``.
 
     Each class is a Gaussian; all have one covariance, shrunk by `SHRINKAGE` (Friedman 1989, "Regularized Discriminant
     Analysis", JASA 84). If nothing varies within the classes, the logits are those of the classes' shares.

@@ -1,6 +1,5 @@
 """Fits linear heads: logistic regression, averaged with linear discriminant analysis (LDA) where that helps."""
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from graft.heads.feature_file import FeatureFile
 from graft.heads.folds import Fold
 from graft.heads.head import Head, linear
 from graft.heads.lda import Sums, fit_lda, sums
+from graft.core.threads import usable_cpus
 from graft.scores.calibration import fit_temperature
 from graft.scores.loss import cross_entropy, softmax
 
@@ -28,7 +28,7 @@ MOST_LDA_FEATURES = 4096
 MAX_ITERATIONS = 1000
 TOLERANCE = 1e-3
 # Rows are read in blocks of about this size.
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 2 << 20
 # Folds are fitted at the same time as long as their rows together are not larger.
 PARALLEL_BYTES = 1 << 30
 
@@ -214,7 +214,7 @@ def _origin(examples: Examples) -> np.ndarray:
 def _in_threads(call: Callable[[Fold], Result], folds: Sequence[Fold], examples: Examples) -> list[Result]:
     """Return what each fold gives, in their order; at most `PARALLEL_BYTES` of rows are in memory, or one fold."""
     largest = max(examples.nbytes(fold.train) for fold in folds)
-    workers = max(1, min(os.cpu_count() or 1, PARALLEL_BYTES // largest))
+    workers = max(1, min(usable_cpus(), PARALLEL_BYTES // largest))
     # scikit-learn changes the process's warning filters for moments. Threads that do so at the same time can leave them
     # changed, so they are restored here.
     with warnings.catch_warnings(), _one_blas_thread(), ThreadPoolExecutor(workers) as threads:
