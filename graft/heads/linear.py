@@ -10,11 +10,11 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from graft.core.threads import usable_cpus
 from graft.heads.feature_file import FeatureFile
 from graft.heads.folds import Fold
 from graft.heads.head import Head, linear
 from graft.heads.lda import Sums, fit_lda, sums
-from graft.core.threads import usable_cpus
 from graft.scores.calibration import fit_temperature
 from graft.scores.loss import cross_entropy, softmax
 
