@@ -20,7 +20,6 @@ from graft.commands import crossval, crossval_figures
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import read_json, write_text
-from graft.scores.intervals import mcnemar
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = "path,actual,predicted,p_actual,p_predicted,second,p_second\n"
@@ -90,31 +89,6 @@ def test_the_accuracy_over_all_images_lies_within_its_interval_and_between_the_f
     found = crossval_figures.accuracies(right, images)
     assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
     assert (right / images).min() - 1e-12 <= found["accuracy"] <= (right / images).max() + 1e-12
-
-
-@pytest.mark.parametrize(
-    ("only_first", "only_second", "p_value"),
-    [
-        # Two tails of ten throws of a coin: 2 (1 + 10) / 2^10.
-        (1, 9, 22 / 1024),
-        # 2 (1 + 6 + 15) / 2^6
-        (2, 4, 44 / 64),
-        (0, 5, 2 / 32),
-        (3, 3, 1.0),
-        (0, 0, 1.0),
-        # Agresti, Categorical Data Analysis, section 10.1, ratings of a prime minister: z^2 = 17.36, p < 0.0001.
-        (150, 86, 3.7e-5),
-    ],
-)
-def test_mcnemars_test_is_the_exact_binomial_one(only_first, only_second, p_value):
-    assert mcnemar(only_first, only_second) == pytest.approx(p_value, rel=0.02)
-
-
-@given(st.integers(0, 200), st.integers(0, 200))
-def test_mcnemars_test_does_not_care_who_is_first(only_first, only_second):
-    p_value = mcnemar(only_first, only_second)
-    assert 0 < p_value <= 1
-    assert p_value == pytest.approx(mcnemar(only_second, only_first))
 
 
 def table(text):

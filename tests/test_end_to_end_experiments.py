@@ -140,7 +140,10 @@ def test_branches_are_compared_in_a_clone_without_any_cache(visitor):
 
 
 WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
-STEPS = [step for job in WORKFLOW["jobs"].values() for step in job["steps"] if "run" in step]
+# One step installs another Python's packages, from an index that tests do not use.
+STEPS = [
+    step for job in WORKFLOW["jobs"].values() for step in job["steps"] if "run" in step and "oldest" not in step["name"]
+]
 # What GitHub would put there for a pull request.
 EXPRESSIONS = {
     "github.base_ref && format('origin/{0}', github.base_ref) || 'HEAD~1'": "origin/main",

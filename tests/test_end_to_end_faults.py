@@ -16,7 +16,7 @@ SETTINGS = {
     "unknown backbone": ({"backbone": "MobileNetV2_36"}, r"backbone .*did you mean .*'MobileNetV2_035'"),
     "misspelt key": ({"fine_tune__epoch": 3}, r"params\.yaml: .*epoch.*epochs"),
     "wrong type": ({"seed": "many"}, r"params\.yaml: seed is 'many': .*integer"),
-    "out of range": ({"split__validation": 1.5}, r"params\.yaml: split\.validation is 1\.5: .*less than 1"),
+    "out of range": ({"split__validation": 1.5}, r"params\.yaml: split\.validation is 1\.5: .*above 0 and below 1"),
     "too few images": ({"split__validation": 1e-9}, r"split: no validation image among 60"),
     "too small images": ({"image_size": 16}, r"image_size: 16 is too small, simple_cnn takes 22 or more"),
     "pooled features for a block": ({"head__kind": "se", "head__C": "auto"}, r"pooling is avg, .* set pooling to none"),

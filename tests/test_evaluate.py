@@ -130,7 +130,7 @@ def test_figures_have_the_display_names_of_classes_and_files_their_labels(data, 
 
 def test_a_classifier_of_other_classes_is_one_line(data):
     write_json("models/labels.json", DESCRIPTION | {"labels": ["blue", "red", "green"]})
-    expected = r"^models/labels\.json: its classes are 'blue', 'red', 'green', those of data/classes\.json are [^\n]*$"
+    expected = r"^models/labels\.json: made for other classes than data/classes\.json: class 2 is 'red', not [^\n]*$"
     with pytest.raises(GraftError, match=expected):
         evaluate.main()
 

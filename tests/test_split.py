@@ -38,7 +38,7 @@ def parts(rows):
 GROUPS = st.text("0123456789abcdef", min_size=6, max_size=6)
 SETTINGS = st.builds(
     settings,
-    seed=st.integers(0, 2**32),
+    seed=st.integers(0, 2**31 - 1),
     folds=st.just(5),
     fold=st.integers(0, 4),
     validation=st.floats(0.01, 0.99),
@@ -57,25 +57,25 @@ def test_all_images_come_back_in_order_with_nothing_but_their_part_changed():
     assert set(parts(rows).values()) == set(PARTS)
 
 
-@given(GROUPS, st.integers(0, 2**32), st.integers(2, 10), st.floats(0.01, 0.99))
+@given(GROUPS, st.integers(0, 2**31 - 1), st.integers(2, 10), st.floats(0.01, 0.99))
 def test_the_folds_partition_the_images(group, seed, folds, validation):
     found = [assign_part(group, [""], settings(seed, folds, fold, validation)) for fold in range(folds)]
     assert found.count("test") == 1
 
 
-@given(GROUPS, st.integers(0, 2**32), st.integers(2, 10))
+@given(GROUPS, st.integers(0, 2**31 - 1), st.integers(2, 10))
 def test_outside_its_test_fold_an_image_has_the_same_part_in_every_fold(group, seed, folds):
     found = {assign_part(group, [""], settings(seed, folds, fold)) for fold in range(folds)}
     assert len(found) == 2
 
 
-@given(GROUPS, st.integers(0, 2**32), st.floats(0.01, 0.5), st.floats(0.01, 0.49))
+@given(GROUPS, st.integers(0, 2**31 - 1), st.floats(0.01, 0.5), st.floats(0.01, 0.49))
 def test_a_larger_validation_part_keeps_the_images_it_had(group, seed, validation, more):
     if assign_part(group, [""], settings(seed, validation=validation)) == "validation":
         assert assign_part(group, [""], settings(seed, validation=validation + more)) == "validation"
 
 
-@given(st.integers(0, 2**32))
+@given(st.integers(0, 2**31 - 1))
 def test_adding_images_moves_none(seed):
     few = parts(split_images(images(150), settings(seed)))
     many = parts(split_images(images(50, first=500) + images(150), settings(seed)))

@@ -213,7 +213,8 @@ def test_weight_decay_shrinks_kernels_and_not_biases():
     model = network()
     model.get_layer("head").set_weights([np.ones((8, CLASSES)), np.ones(CLASSES)])
     # At this rate the gradients change nothing that float32 can tell from 1.
-    train(model, examples(), lr=1e-9, weight_decay=1e7, epochs=1)
+    settings = fine_tune_settings(epochs=1).model_copy(update={"weight_decay": 1e7})
+    loop.train(model, examples(), None, settings, lr=1e-9, seed=0)
     kernel, bias = model.get_layer("head").get_weights()
     assert (kernel < 0.95).all()
     np.testing.assert_array_equal(bias, np.ones(CLASSES, np.float32))
