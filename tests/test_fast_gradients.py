@@ -61,7 +61,7 @@ def test_wide_kernels_have_the_gradients_of_keras_however_many_images_there_are(
         np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("strides", "columns", "padding"), [(1, {1, 3}, "SAME"), (2, {5}, "EXPLICIT")])
+@pytest.mark.parametrize(("strides", "columns", "padding"), [(1, {5}, "EXPLICIT"), (2, {5}, "EXPLICIT")])
 def test_wide_kernels_are_never_differentiated_by_the_slow_kernel_of_onednn(strides, columns, padding):
     model = with_fast_gradients(network(9, 9, 5, strides))
     traced = tf.function(outputs_and_gradients).get_concrete_function(model, tf.TensorSpec((2, 9, 9, 6)))
