@@ -189,8 +189,8 @@ def test_a_missing_key_is_named(project, key, name):
         ({"fine_tune__batch_size": 0}, "fine_tune.batch_size is 0: Input should be from 1 to 65,536"),
         (
             {"fine_tune__patience": 3},
-            "fine_tune: patience is 3, but monitor is null: "
-            "set monitor to val_loss or val_accuracy, or patience to null",
+            "fine_tune: patience is 3, but monitor is empty: "
+            "set monitor to val_loss or val_accuracy, or leave patience empty",
         ),
         ({"fine_tune__from_layer": True}, "fine_tune.from_layer is True: Input should be a number, not true or false"),
         ({"gate__min_accuracy": 95}, "gate.min_accuracy is 95: Input should be from 0 to 1"),

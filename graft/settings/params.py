@@ -159,8 +159,8 @@ class FineTune(Section):
     def _patience_needs_a_monitor(self) -> "FineTune":
         if self.patience is not None and self.monitor is None:
             raise ValueError(
-                f"patience is {self.patience}, but monitor is null: set monitor to val_loss or val_accuracy, "
-                "or patience to null"
+                f"patience is {self.patience}, but monitor is empty: set monitor to val_loss or val_accuracy, "
+                "or leave patience empty"
             )
         return self
 
