@@ -199,3 +199,20 @@ def test_an_experiment_changes_one_line_of_the_parameters_and_keeps_the_comments
         values["fine_tune"]["patience"] = 3
     changed = [line for line in difflib.ndiff(text.splitlines(), path.read_text().splitlines()) if line[0] in "-+"]
     assert changed == ["- lr: 3.0e-4", "+ lr: 0.0001", "-   patience:", "+   patience: 3"]
+
+
+def test_dvc_draws_the_wanted_plots_with_named_axes_and_no_other(finished):
+    finished.dvc("plots", "show", "--out", finished.folder / "charts")
+    page = (finished.folder / "charts/index.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'id="(metrics_plots_\w+)"', page)) == {
+        "metrics_plots_confusion_png", "metrics_plots_misclassified_png", "metrics_plots_predictions_png",
+    }  # fmt: skip
+    assert set(re.findall(r'"text": "([^"]+)"', page)) == {
+        "Number of test images by actual and predicted class",
+        "Share of each actual class by predicted class",
+        "Loss by epoch of fine-tuning",
+        "Accuracy by epoch of fine-tuning",
+    }
+    assert set(re.findall(r'"title": "([^"]+)"', page)) == {
+        "actual class", "predicted class", "epoch", "cross-entropy (nats)", "share of the images that are right",
+    }  # fmt: skip
