@@ -128,6 +128,75 @@ def test_a_folder_without_images_is_one_line(run_predict, tmp_path):
         run_predict(tmp_path / "empty")
 
 
+def test_hidden_folders_and_those_of_macos_are_skipped(run_predict, image_folder):
+    for name in (".ipynb_checkpoints", "red/__MACOSX"):
+        (image_folder / name).mkdir()
+        shutil.copy(image_folder / "red/000.jpg", image_folder / name)
+    _, lines, errors = run_predict("--json", image_folder)
+    assert (len(lines), errors) == (36, [])
+
+
+def test_what_is_no_file_in_a_folder_is_named_in_one_line_and_never_read(run_predict, image_folder, tmp_path):
+    os.mkfifo(image_folder / "red/pipe.jpg")
+    (image_folder / "zero.jpg").symlink_to("/dev/zero")
+    (image_folder / "gone.jpg").symlink_to("nowhere.jpg")
+    (image_folder / "more").symlink_to(tmp_path)
+    (image_folder / "red/link.jpg").symlink_to("000.jpg")
+    status, lines, errors = run_predict("--json", image_folder)
+    assert (status, len(lines)) == (0, 37)
+    assert errors == [
+        f"{image_folder}: left out: gone.jpg (a link that leads nowhere), more (a link to a folder), "
+        "red/pipe.jpg (neither a file nor a folder), zero.jpg (neither a file nor a folder)"
+    ]
+
+
+def test_of_many_links_the_first_are_named_and_the_others_counted(run_predict, image_folder):
+    for number in range(12):
+        (image_folder / f"link {number:02d}").symlink_to(image_folder)
+    (error,) = run_predict(image_folder)[2]
+    assert error.endswith("link 09 (a link to a folder), 2 more")
+
+
+def test_a_folder_that_cannot_be_read_is_named(run_predict, image_folder, monkeypatch):
+    # The tests may run as a user who may read everything.
+    scandir = os.scandir
+
+    def scan(folder):
+        if Path(folder).name == "red":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    status, lines, errors = run_predict(image_folder)
+    assert (status, len(lines)) == (0, 24)
+    assert errors == [f"{image_folder}: left out: red (a folder that cannot be read (Permission denied))"]
+
+
+@pytest.mark.parametrize("name", ["pipe.jpg", "/dev/zero"])
+def test_a_pipe_or_a_device_is_one_line(run_predict, image_folder, name):
+    if name == "pipe.jpg":
+        os.mkfifo(name)
+    with pytest.raises(GraftError, match=f"^{name}: neither a file nor a folder; save the image as a file$"):
+        run_predict(name)
+
+
+def test_an_empty_name_is_not_the_current_folder(run_predict, image_folder):
+    status, lines, errors = run_predict("")
+    assert (status, lines) == (2, [])
+    assert errors[-1].endswith("argument FILE_OR_FOLDER: an empty name; the current folder is .")
+
+
+def test_a_name_that_is_too_long_is_one_line(run_predict):
+    with pytest.raises(GraftError, match=r"^a{300}: no such file or folder$"):
+        run_predict("a" * 300)
+
+
+def test_a_name_with_a_line_end_is_printed_in_one_line(run_predict, image_folder):
+    shutil.copy(image_folder / "red/000.jpg", image_folder / "a\nb.jpg")
+    (line,) = run_predict(image_folder / "a\nb.jpg")[1]
+    assert line.startswith(f"{image_folder}/a\\nb.jpg: red ")
+
+
 def test_equally_probable_classes_are_listed_in_their_own_order():
     listed = predict.ranked(np.array([0.25, 0.25, 0.5]), LABELS, LABELS, 3)
     assert [one["label"] for one in listed] == ["red", "blue", "green"]

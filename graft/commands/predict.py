@@ -1,6 +1,7 @@
 """graft predict: classify images with the exported model, or with a pretrained ImageNet network."""
 
 import json
+import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator, Sequence
@@ -10,8 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from graft.core import paths
-from graft.core.errors import GraftError
+from graft.core.errors import GraftError, one_line
 from graft.images import loader
+from graft.images.files import SPECIAL_FILE, not_read, walk
 from graft.serving.classifier import Classifier
 
 EXAMPLE = "graft predict photo.jpg holiday/ --top 3"
@@ -31,24 +33,30 @@ class ImageClassifier(Protocol):
 def image_files(arguments: list[Path]) -> Iterator[Path]:
     """Yield each given file, and the image files below each given folder, sorted by path.
 
-    One line on standard error counts the files of a folder that are not images. Hidden files are skipped.
+    Hidden files and folders are skipped, and links to folders are not followed. For each folder, a line on standard
+    error counts the files that are not images, and another names what is not read: links, pipes, devices.
 
     Raises
     ------
     GraftError
-        If a path does not exist, or a folder has no image.
+        If a path does not exist, or is neither a file nor a folder, or a folder has no image.
     """
     for path in arguments:
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-            if others := loader.other_files(files):
-                print(f"{path}: {loader.left_out(others)}", file=sys.stderr)
-            found = [file for file in files if loader.is_image_name(file)]
-            if not found:
+        # Not by methods of Path: they raise an error at a name that is too long.
+        if os.path.isdir(path):
+            found = walk(path)
+            if others := loader.other_files(found.files):
+                print(f"{one_line(path)}: {loader.left_out(others)}", file=sys.stderr)
+            if found.others:
+                print(f"{one_line(path)}: {not_read(found.others, path)}", file=sys.stderr)
+            images = [file for file in found.files if loader.is_image_name(file)]
+            if not images:
                 raise GraftError(f"{path}: no image in this folder; images end in {', '.join(loader.SUFFIXES)}")
-            yield from found
-        elif path.exists():
+            yield from images
+        elif os.path.isfile(path):
             yield path
+        elif os.path.exists(path):
+            raise GraftError(f"{path}: {SPECIAL_FILE}; save the image as a file")
         else:
             raise GraftError(f"{path}: no such file or folder")
 
@@ -64,12 +72,19 @@ def ranked(probabilities: np.ndarray, labels: Sequence[str], names: Sequence[str
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `graft predict`."""
-    parser.add_argument("paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
+    parser.add_argument("paths", nargs="+", type=_path, metavar="FILE_OR_FOLDER")
     parser.add_argument("--top", type=_count, default=5, metavar="K", help="classes listed per image (default 5)")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line and image")
     parser.add_argument("--imagenet", action="store_true", help="use a pretrained network with its 1,000 classes")
     parser.add_argument("--backbone", metavar="NAME", help="with --imagenet: the network (default: params.yaml's)")
     parser.add_argument("--weights", metavar="FILE", help="with --imagenet: its weights (default: the published ones)")
+
+
+def _path(text: str) -> Path:
+    # Path makes the current folder of an empty text.
+    if not text:
+        raise ArgumentTypeError("an empty name; the current folder is .")
+    return Path(text)
 
 
 def _count(text: str) -> int:
@@ -106,11 +121,11 @@ def main(arguments: Namespace) -> int:
             classes = ranked(classifier.probabilities(path), classifier.labels, classifier.names, arguments.top)
         except loader.UnreadableImageError as error:
             # The other images are still classified.
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {one_line(error)}", file=sys.stderr)
             unreadable += 1
             continue
         if arguments.json:
             print(json.dumps({"path": str(path), "classes": classes}))
         else:
-            print(f"{path}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in classes))
+            print(f"{one_line(path)}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in classes))
     return 1 if unreadable else 0

@@ -26,6 +26,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return "known: " + ", ".join(known)
 
 
+def one_line(text: object) -> str:
+    """Return a text with line ends and all else that cannot be printed escaped, as in names of files."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+
+
 def run(main: Callable[[], int | None], keeps_outputs: bool = False) -> None:
     """Run a script's `main` and exit with its status; a fault of the user's is one line on stderr, status 1.
 
@@ -42,7 +47,7 @@ def run(main: Callable[[], int | None], keeps_outputs: bool = False) -> None:
         status = main()
         sys.stdout.flush()
     except GraftError as error:
-        sys.exit(f"error: {error}{way_back}")
+        sys.exit(f"error: {one_line(error)}{way_back}")
     except BrokenPipeError:
         # The reader, `head` say, has seen enough. Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,77 @@
+"""The one walk through a folder of images, for data sets and `graft predict`."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from graft.core.errors import one_line
+
+IGNORED = ("__MACOSX",)
+LINK_TO_FOLDER = "a link to a folder"
+DANGLING_LINK = "a link that leads nowhere"
+SPECIAL_FILE = "neither a file nor a folder"
+# How many paths a message names.
+NAMED = 10
+
+
+class Found(NamedTuple):
+    """What is below a folder.
+
+    Attributes
+    ----------
+    files : regular files and links to them, sorted.
+    others : all else that is no folder, sorted: what it is, by its path. A pipe or a device may have no end.
+    """
+
+    files: list[Path]
+    others: dict[Path, str]
+
+
+def is_ignored(name: str) -> bool:
+    """Return whether a file or folder of that name is hidden, or a folder that macOS adds to archives."""
+    return name.startswith(".") or name in IGNORED
+
+
+def walk(folder: Path, ignored_too: bool = False) -> Found:
+    """Return what is below a folder, at any depth. Links to folders are not followed.
+
+    Parameters
+    ----------
+    folder : may be a link itself.
+    ignored_too : whether to look at what `is_ignored` names as well.
+    """
+    files, others, waiting = [], {}, [folder]
+    while waiting:
+        parent = waiting.pop()
+        try:
+            entries = list(os.scandir(parent))
+        except OSError as error:
+            others[parent] = f"a folder that cannot be read ({error.strerror})"
+            continue
+        for entry in entries:
+            if is_ignored(entry.name) and not ignored_too:
+                continue
+            path = Path(parent, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(path)
+            elif entry.is_file(follow_symlinks=False) or os.path.isfile(path):
+                files.append(path)
+            else:
+                others[path] = _kind(path)
+    return Found(sorted(files), dict(sorted(others.items())))
+
+
+def _kind(path: Path) -> str:
+    if os.path.isdir(path):
+        return LINK_TO_FOLDER
+    # A link to itself exists no more than one to nothing.
+    return SPECIAL_FILE if os.path.exists(path) else DANGLING_LINK
+
+
+def not_read(others: Mapping[Path, str], folder: Path) -> str:
+    """Return the message about the `others` that `walk` found below a folder."""
+    listed = [f"{one_line(path.relative_to(folder))} ({kind})" for path, kind in list(others.items())[:NAMED]]
+    if len(others) > NAMED:
+        listed.append(f"{len(others) - NAMED} more")
+    return f"left out: {', '.join(listed)}"
