@@ -72,7 +72,7 @@ def main() -> None:
     # In a temporary experiment the current folder is a clone, but paths are relative to the repository itself.
     root = paths.repository()
     found = datasets.find(parameters.dataset, parameters.dataset_sha256, root)
-    if isinstance(found, Path):
+    if isinstance(found, Path) and found.is_dir():
         check_links(found, parameters.dataset)
     weights = weights_source(parameters.weights, root)
     link_or_write(paths.SOURCE, found if isinstance(found, Path) else found.model_dump(exclude_none=True))

@@ -1,23 +1,19 @@
 """Folders of images: which folders are the classes and parts, and which files are images."""
 
-import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from graft.core.errors import GraftError
-from graft.images import loader
+from graft.data.parts import find_parts, is_exact, read_name
+from graft.images import files, loader
 
-# The part of this project for each name that a data set may give to a folder, in small letters.
-PART_OF_FOLDER = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-IGNORED = ("__MACOSX",)
+# DVC never looks into these.
+UNSEEN = frozenset((".git", ".hg", ".dvc"))
+# The key in data/raw.json's other_files.
+NO_CLASS = "image outside the class folders"
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,8 @@ class ImageFile:
     Attributes
     ----------
     path : relative to the data set's folder.
-    label : its class, the name of the class folder.
+    label : its class, the name of the class folder in Unicode's composed form (NFC): é is one character, whichever
+        system wrote the name.
     split : train, validation or test; empty where the data set has no parts.
     """
 
@@ -37,10 +34,10 @@ class ImageFile:
 
 
 def check_links(folder: Path, dataset: str) -> None:
-    """Check that DVC sees every change below a folder.
+    """Check that DVC can read all that is below a folder, and sees every change.
 
-    DVC hashes the file that a link leads to. It does not look into a folder behind a link, and fails at a link that
-    leads nowhere. Ignored folders are not checked.
+    DVC hashes the file that a link leads to. It does not look into a folder behind a link, fails at a link that leads
+    nowhere, and waits for ever at a pipe, in hidden folders too.
 
     Parameters
     ----------
@@ -50,17 +47,19 @@ def check_links(folder: Path, dataset: str) -> None:
     Raises
     ------
     GraftError
-        If there is such a link.
+        If there is such a link or pipe, a device, or a folder that cannot be read.
     """
-    for parent, subfolders, names in os.walk(folder):
-        subfolders[:] = sorted(name for name in subfolders if not _is_ignored(name))
-        links = [path for name in (*subfolders, *sorted(names)) if (path := Path(parent, name)).is_symlink()]
-        for link in links:
-            place = f"{dataset}: {link.relative_to(folder)} is a link"
-            if link.is_dir():
-                raise GraftError(f"{place} to a folder, where DVC sees no change; put the folder itself in its place")
-            if not link.exists():
-                raise GraftError(f"{place} that leads nowhere; remove it")
+    for path, kind in files.walk(folder, ignored_too=True).others.items():
+        place = path.relative_to(folder)
+        if kind == files.LINK_TO_FOLDER and not any(map(files.is_ignored, place.parts)):
+            raise GraftError(
+                f"{dataset}: {place} is {kind}, where DVC sees no change; put the folder itself in its place"
+            )
+        if kind != files.LINK_TO_FOLDER and UNSEEN.isdisjoint(place.parts):
+            remedy = (
+                "remove it" if kind in (files.DANGLING_LINK, files.SPECIAL_FILE) else "make it readable, or remove it"
+            )
+            raise GraftError(f"{dataset}: {place} is {kind}; {remedy}")
 
 
 def skip_wrappers(folder: Path) -> Path:
@@ -70,8 +69,7 @@ def skip_wrappers(folder: Path) -> Path:
     """
     while True:
         subfolders = _subfolders(folder)
-        has_images = any(loader.is_image_name(path) for path in folder.iterdir())
-        if len(subfolders) != 1 or has_images or not _subfolders(subfolders[0]):
+        if len(subfolders) != 1 or _images_directly_in(folder) or not _subfolders(subfolders[0]):
             return folder
         folder = subfolders[0]
 
@@ -87,35 +85,40 @@ def find_images(folder: Path, dataset: str) -> list[ImageFile]:
     Raises
     ------
     GraftError
-        If it has fewer than two classes, a class without any image, no training part, or another folder beside its
-        parts.
+        If it has fewer than two classes, a class without any image or without one in its training part, no training
+        part, another folder beside its parts, or folders that may be classes or parts.
     """
-    subfolders = _subfolders(folder)
-    has_parts = _has_parts(subfolders, dataset)
-    class_folders = [(sub, "") for sub in subfolders]
-    if has_parts:
-        class_folders = [(sub, PART_OF_FOLDER[part.name.lower()]) for part in subfolders for sub in _subfolders(part)]
-    labels = {sub.name for sub, _ in class_folders}
-    if len(labels) < 2:
-        hint = "; it holds images itself: give the folder above" if not labels and _image_paths(folder) else ""
-        raise GraftError(
-            f"{dataset}: {len(labels)} class folder{'s' * (len(labels) != 1)} found; "
-            f"it must hold two or more, or train/ and test/ folders that do{hint}"
-        )
-    if has_parts and not any(split == "train" for _, split in class_folders):
-        raise GraftError(f"{dataset}: it has {', '.join(sub.name for sub in subfolders)}, but no train/ folder")
-    files = [
-        ImageFile(path.relative_to(folder), sub.name, split)
-        for sub, split in class_folders
-        for path in _image_paths(sub)
+    class_folders = _class_folders(folder, dataset)
+    _require_same_case(class_folders, dataset)
+    paths = {sub: _image_paths(sub) for sub in class_folders}
+    _require_classes_alone(paths, dataset)
+    images = [
+        ImageFile(path.relative_to(folder), _label(sub), part)
+        for sub, part in class_folders.items()
+        for path in paths[sub]
     ]
-    require_images(labels, {file.label for file in files}, dataset)
-    return sorted(files, key=lambda file: file.path.as_posix())
+    _require_training_images(images, dataset)
+    require_images({_label(sub) for sub in class_folders}, {image.label for image in images}, dataset)
+    return sorted(images, key=lambda image: image.path.as_posix())
 
 
 def count_other_files(folder: Path) -> dict[str, int]:
     """Return how many files below the subfolders of a folder have no image's name, by suffix in small letters."""
-    return loader.other_files(path for subfolder in _subfolders(folder) for path in _file_paths(subfolder))
+    return loader.other_files(path for subfolder in _subfolders(folder) for path in files.walk(subfolder).files)
+
+
+def count_without_class(folder: Path, images: Sequence[ImageFile]) -> dict[str, int]:
+    """Return how many images of a folder are not among those that `find_images` returned, {} for none."""
+    number = len(_image_paths(folder)) - len(images)
+    return {NO_CLASS: number} if number else {}
+
+
+def case_pairs(labels: Iterable[str]) -> list[list[str]]:
+    """Return the classes whose names differ in small and capital letters alone, those of one kind in a list."""
+    alike = defaultdict(list)
+    for label in sorted(set(labels)):
+        alike[label.casefold()].append(label)
+    return [names for names in alike.values() if len(names) > 1]
 
 
 def require_images(labels: set[str], labels_with_images: set[str], dataset: str) -> None:
@@ -133,33 +136,122 @@ def require_images(labels: set[str], labels_with_images: set[str], dataset: str)
         )
 
 
-def _has_parts(subfolders: list[Path], dataset: str) -> bool:
-    """Say whether the folders are parts. A class may have a part's name too, but then it holds no folders."""
-    parts = [sub for sub in subfolders if sub.name.lower() in PART_OF_FOLDER]
-    others = [sub.name for sub in subfolders if sub.name.lower() not in PART_OF_FOLDER]
-    if parts and others and any(_subfolders(part) for part in parts):
+def _class_folders(folder: Path, dataset: str) -> dict[Path, str]:
+    """Return the class folders, at least two, and the part of each; no part where the data set has none."""
+    subfolders = _subfolders(folder)
+    parts = _parts(subfolders, dataset)
+    class_folders = {sub: parts[part] for part in parts for sub in _subfolders(part)}
+    if not parts:
+        class_folders = dict.fromkeys(subfolders, "")
+    elif "train" not in parts.values():
+        raise GraftError(f"{dataset}: it has {', '.join(sub.name for sub in subfolders)}, but no train/ folder")
+    elif "train" not in class_folders.values() and any(map(_image_paths, parts)):
+        names = ", ".join(f"{sub.name}/" for sub in subfolders)
+        train = next(part for part in parts if parts[part] == "train").relative_to(folder)
         raise GraftError(
-            f"{dataset}: beside {parts[0].name}/ there is {others[0]}/, which is no part; remove one of them"
+            f"{dataset}: {names} are parts by their names, but {train}/ holds no class folders; put the images of each "
+            f"class in a folder of its own, {train}/NAME/, or rename the folders if they are the classes"
         )
-    return bool(parts) and not others
+    labels = {_label(sub) for sub in class_folders}
+    if len(labels) < 2:
+        hint = "; it holds images itself: give the folder above" if not labels and _image_paths(folder) else ""
+        raise GraftError(
+            f"{dataset}: {len(labels)} class folder{'s' * (len(labels) != 1)} found; "
+            f"it must hold two or more, or train/ and test/ folders that do{hint}"
+        )
+    return class_folders
+
+
+def _parts(subfolders: list[Path], dataset: str) -> dict[Path, str]:
+    """Return the folders of the parts, without wrappers, and the part of each; {} if the folders are classes.
+
+    A class may have a part's name too, but then it is the only one, and holds no folders.
+    """
+    part_of = find_parts([sub.name for sub in subfolders])
+    parts = [sub for sub in subfolders if sub.name in part_of]
+    others = [sub.name for sub in subfolders if sub.name not in part_of]
+    several = len(set(part_of.values())) > 1
+    if parts and others and (several or any(map(_subfolders, parts))):
+        raise GraftError(
+            f"{dataset}: beside {parts[0].name}/ there is {others[0]}/, which is no part; remove one of them, "
+            f"or rename {parts[0].name}/ if it is a class"
+        )
+    if others or not (several or all(is_exact(sub.name) for sub in parts)):
+        return {}
+    classes = Counter(sub.name for part in parts for sub in _subfolders(part))
+    return {_without_wrapper(part, part_of[part.name], classes): part_of[part.name] for part in parts}
+
+
+def _without_wrapper(folder: Path, part: str, classes: Counter[str]) -> Path:
+    """Return the folder of a part, or what it wraps: one folder that names the same part, as in test_set/test_set."""
+    inner = _subfolders(folder)
+    # What several parts hold is a class, as `train` among vehicles.
+    if len(inner) == 1 and classes[inner[0].name] == 1 and not _images_directly_in(folder):
+        read = read_name(inner[0].name)
+        return inner[0] if read and read[0] == part else folder
+    return folder
+
+
+def _require_classes_alone(paths: Mapping[Path, Sequence[Path]], dataset: str) -> None:
+    """Check that no two classes hold folders of the same names instead of images: one of both may be parts.
+
+    Parameters
+    ----------
+    paths : the images of each class folder.
+    dataset : what an error calls it.
+    """
+    inner = defaultdict(set)
+    for sub, images in paths.items():
+        inner[_label(sub)] |= {path.relative_to(sub).parts[0] if path.parent != sub else "" for path in images}
+    folders_only = {label: names for label, names in inner.items() if "" not in names}
+    counts = Counter(name for names in folders_only.values() for name in names)
+    shared = {name for name, count in counts.items() if count > 1}
+    # One name alone is usual: images/ in each class.
+    alike = sorted(label for label, names in folders_only.items() if len(names & shared) > 1)
+    if len(alike) > 1:
+        names = ", ".join(f"{name}/" for name in sorted(inner[alike[0]] & shared)[:4])
+        raise GraftError(
+            f"{dataset}: {alike[0]}/ and {alike[1]}/ hold no images but folders of the same names, {names}: put the "
+            "images of each class directly into its folder, and the classes into train/, validation/ and test/ if they "
+            "have parts"
+        )
+
+
+def _require_same_case(class_folders: Iterable[Path], dataset: str) -> None:
+    """Check that classes that differ in case alone, as A and a, stand in one folder, where it is no slip."""
+    parents = defaultdict(set)
+    for sub in class_folders:
+        parents[_label(sub)].add(sub.parent)
+    for first, second, *_ in case_pairs(parents):
+        if parents[first].isdisjoint(parents[second]):
+            raise GraftError(
+                f"{dataset}: class {first!r} in {min(parents[first]).name}/ and class {second!r} in "
+                f"{min(parents[second]).name}/ differ in case alone; give both the same name"
+            )
+
+
+def _require_training_images(images: Sequence[ImageFile], dataset: str) -> None:
+    """Check that each class with images in a validation or test part has some in the training part."""
+    trained = {image.label for image in images if image.split in ("", "train")}
+    for image in images:
+        if image.label not in trained:
+            raise GraftError(
+                f"{dataset}: class {image.label!r} has images in {image.path.parts[0]}/, but none in the training "
+                "part; add some, or check whether it is a class"
+            )
+
+
+def _label(class_folder: Path) -> str:
+    return unicodedata.normalize("NFC", class_folder.name)
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_ignored(path.name))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not files.is_ignored(path.name))
 
 
-def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name in IGNORED
+def _images_directly_in(folder: Path) -> bool:
+    return any(loader.is_image_name(path) and path.is_file() for path in folder.iterdir())
 
 
 def _image_paths(folder: Path) -> list[Path]:
-    return [path for path in _file_paths(folder) if loader.is_image_name(path)]
-
-
-def _file_paths(folder: Path) -> list[Path]:
-    paths = []
-    for parent, subfolders, names in os.walk(folder):
-        # os.walk goes into the folders that this list keeps.
-        subfolders[:] = [name for name in subfolders if not _is_ignored(name)]
-        paths += [Path(parent, name) for name in names if not _is_ignored(name)]
-    return paths
+    return [path for path in files.walk(folder).files if loader.is_image_name(path)]
