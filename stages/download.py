@@ -9,8 +9,9 @@ from pathlib import Path
 from graft.core import paths
 from graft.core.files import write_json, write_rows
 from graft.core.stage import run_stage
+from graft.data import folders
+from graft.data.archives import Bounds
 from graft.data.checked_images import CheckedImage, check_images, image_report, require_complete
-from graft.data.folders import check_links, count_other_files, find_images, skip_wrappers
 from graft.data.source import image_folder, read_entry
 from graft.images.loader import left_out
 from graft.images.table import COLUMNS
@@ -26,6 +27,16 @@ def collect(images: Sequence[CheckedImage], source: Path, target: Path) -> None:
         path = target / image.file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         copy_or_move(source / image.file.path, path)
+
+
+def report_folders(source: Path, files: Sequence[folders.ImageFile]) -> dict[str, int]:
+    """Print what is odd about the folders; return how many images are outside the class folders, {} for none."""
+    without_class = folders.count_without_class(source, files)
+    for kind, number in without_class.items():
+        print(f"left out: {number} {kind}")
+    for pair in folders.case_pairs(file.label for file in files):
+        print(f"{' and '.join(map(repr, pair))} differ in case alone; they are taken for {len(pair)} classes")
+    return without_class
 
 
 def replace_outputs(new: Path, earlier: Path) -> None:
@@ -57,13 +68,16 @@ def main() -> None:
         temporary, new, earlier = Path(name), Path(name, "new"), Path(name, "earlier")
         new.mkdir()
         earlier.mkdir()
-        source, links = image_folder(paths.SOURCE, parameters.dataset_sha256, temporary / "unpacked")
-        check_links(source, parameters.dataset)
-        source = skip_wrappers(source)
-        others = dict(sorted((count_other_files(source) | links).items()))
+        bounds = Bounds(parameters.limits.unpacked_size, parameters.limits.files)
+        source, links = image_folder(paths.SOURCE, parameters.dataset_sha256, temporary / "unpacked", bounds)
+        folders.check_links(source, parameters.dataset)
+        source = folders.skip_wrappers(source)
+        others = dict(sorted((folders.count_other_files(source) | links).items()))
         if others:
             print(left_out(others))
-        images = check_images(source, find_images(source, parameters.dataset))
+        files = folders.find_images(source, parameters.dataset)
+        others |= report_folders(source, files)
+        images = check_images(source, files)
         require_complete(images, read_entry(paths.SOURCE), parameters.strict, parameters.dataset)
         kept = [image for image in images if not image.refused]
         report = image_report(images, others)

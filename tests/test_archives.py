@@ -4,9 +4,11 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import stat
 import tarfile
 import threading
+import warnings
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +20,7 @@ from graft.data import archives
 
 FILES = {"photos/roses/1.jpg": b"first", "photos/tulips/2 ü.jpg": b"second" * 1000, "LICENSE.txt": b""}
 TAR_BLOCK = 512
+ROOMY = archives.Bounds(10**9, 10**6)
 
 
 def as_tar(files, mode="w", links=()):
@@ -64,10 +67,10 @@ def unpack(tmp_path):
     What `archives.unpack` returned is its attribute `left_out`.
     """
 
-    def unpack_and_read(content, name="a.tar"):
+    def unpack_and_read(content, name="a.tar", bounds=ROOMY):
         (tmp_path / name).write_bytes(content)
         folder = tmp_path / "in" / "folder"
-        unpack_and_read.left_out = archives.unpack(tmp_path / name, folder)
+        unpack_and_read.left_out = archives.unpack(tmp_path / name, folder, bounds)
         paths = [path for path in (tmp_path / "in").rglob("*") if not path.is_dir()]
         return {Path(os.path.relpath(path, folder)).as_posix(): path.read_bytes() for path in paths}
 
@@ -172,6 +175,173 @@ def test_nothing_is_written_through_a_link(unpack, tmp_path):
     content = tar_of(special("roses", tarfile.SYMTYPE, str(tmp_path / "outside")), tarfile.TarInfo("roses/1.jpg"))
     assert unpack(content) == {"roses/1.jpg": b""}
     assert not list((tmp_path / "outside").iterdir())
+
+
+def symbolic(name, target):
+    return special(name, tarfile.SYMTYPE, target)
+
+
+def zip_of_links(files, links):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as zip_file:
+        for name, target in links:
+            link = zipfile.ZipInfo(name)
+            link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+            zip_file.writestr(link, target)
+        for name, content in files.items():
+            zip_file.writestr(name, content)
+    return buffer.getvalue()
+
+
+def tar_of_links(files, links):
+    members = tar_of(*(symbolic(*link) for link in links))[: TAR_BLOCK * len(links)]
+    return members + as_tar(files)
+
+
+@pytest.mark.parametrize("write", [tar_of_links, zip_of_links])
+def test_a_symbolic_link_that_stays_inside_has_the_content_of_its_file_even_if_that_comes_later(unpack, write):
+    links = [("b/2.jpg", "../a/1.jpg"), ("b/3.jpg", "2.jpg"), ("4.jpg", "./b/.././b/3.jpg")]
+    assert unpack(write({"a/1.jpg": b"first"}, links)) == dict.fromkeys(
+        ("a/1.jpg", "b/2.jpg", "b/3.jpg", "4.jpg"), b"first"
+    )
+    assert unpack.left_out == {}
+
+
+@pytest.mark.parametrize("write", [tar_of_links, zip_of_links])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/etc/passwd",
+        "../../outside.jpg",
+        "../../../in/outside.jpg",
+        "missing.jpg",
+        "link.jpg",
+        "../roses",
+        "",
+        "1.jpg/x",
+    ],
+)
+def test_a_symbolic_link_to_no_file_of_the_archive_is_left_out_and_counted(unpack, tmp_path, write, target):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/outside.jpg").write_bytes(b"secret")
+    files = unpack(write({"roses/1.jpg": b"first"}, [("roses/link.jpg", target)]))
+    assert files.keys() == {"roses/1.jpg", "../outside.jpg"}
+    assert unpack.left_out == {"symbolic link": 1}
+
+
+def test_links_that_lead_to_each_other_are_left_out(unpack):
+    assert unpack(tar_of_links({"1.jpg": b""}, [("2.jpg", "3.jpg"), ("3.jpg", "2.jpg")])) == {"1.jpg": b""}
+    assert unpack.left_out == {"symbolic link": 2}
+
+
+def test_a_symbolic_link_whose_own_name_lies_outside_is_refused(unpack):
+    with pytest.raises(GraftError, match=r"it holds '\.\./x\.jpg'"):
+        unpack(tar_of_links({"1.jpg": b"first"}, [("../x.jpg", "in/folder/1.jpg")]))
+
+
+@pytest.mark.parametrize("writer", [as_tar, as_zip])
+def test_of_two_files_of_one_name_the_later_is_kept_and_the_other_counted(unpack, writer):
+    # zipfile warns of it.
+    warnings.filterwarnings("ignore", "Duplicate name")
+
+    class Twice(dict):
+        def items(self):
+            return [("1.jpg", b"earlier"), ("1.jpg", b"later")]
+
+    assert unpack(writer(Twice())) == {"1.jpg": b"later"}
+    assert unpack.left_out == {"file replaced by a later one of its name": 1}
+
+
+@pytest.mark.parametrize("name", ["./", "photos/", "photos/empty/"])
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_an_empty_folder_is_a_folder(unpack, tmp_path, name, kind):
+    content = tar_of(special(name, tarfile.DIRTYPE)) if kind == "tar" else as_zip({name: b""})
+    assert unpack(content) == {}
+    assert (tmp_path / "in/folder" / name).is_dir()
+    assert unpack.left_out == {}
+
+
+def test_a_zip_with_backslashes_has_its_folders(unpack):
+    assert unpack(as_zip({"photos\\": b"", "photos\\a\\": b"", "photos\\a\\1.jpg": b"first"})) == {
+        "photos/a/1.jpg": b"first"
+    }
+
+
+@pytest.mark.parametrize("writer", [as_tar, as_zip])
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "é" * 130, "/".join(["a" * 200] * 25), "a" * 300 + "/1.jpg"])
+def test_a_name_or_path_that_is_too_long_is_one_line(unpack, writer, name):
+    if writer is as_tar:
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            tar.addfile(tarfile.TarInfo(name))
+        content = content.getvalue()
+    else:
+        content = writer({name: b""})
+    with pytest.raises(
+        GraftError, match=r"^a\.tar: it holds '[aé]+'\.\.\., a name of more than 255 bytes or a path of"
+    ):
+        unpack(content)
+
+
+@pytest.mark.parametrize("writer", [as_tar, as_zip])
+def test_names_that_differ_in_case_or_have_control_characters_are_files_of_their_own(unpack, writer):
+    files = {"Cat/1.jpg": b"1", "cat/1.jpg": b"2", "cat/\x1b\n.jpg": b"3"}
+    assert unpack(writer(files)) == files
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_unpacks_to_more_bytes_than_allowed_is_refused_and_hardly_more_is_written(unpack, tmp_path, name):
+    content = WRITERS[name]({f"{number}.jpg": bytes(1000) for number in range(10)})
+    unpack(content, name, archives.Bounds(50_000 if name == "a.tar" else 20_000, 100))
+    with pytest.raises(
+        GraftError, match=rf"^{name}: it unpacks to more than 5\.0 KB; if that is right, raise limits\.unp"
+    ):
+        unpack(content, name, archives.Bounds(5000, 100))
+
+
+def test_entries_of_a_zip_that_share_one_content_count_each(unpack, tmp_path):
+    content = bytearray(as_zip({"1.jpg": bytes(1000)}))
+    directory, end = content.index(b"PK\x01\x02"), content.index(b"PK\x05\x06")
+    entry, tail = content[directory:end], content[end:]
+    tail[8:12] = (20).to_bytes(2, "little") * 2
+    tail[12:16] = (20 * len(entry)).to_bytes(4, "little")
+    with pytest.raises(GraftError, match=r"^a\.tar: (it unpacks to more than 10\.0 KB; |damaged)"):
+        unpack(bytes(content[:directory] + entry * 20 + tail), bounds=archives.Bounds(10_000, 100))
+    written = sum(path.stat().st_size for path in (tmp_path / "in").rglob("*") if path.is_file())
+    assert written <= 10_000
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_more_files_and_folders_than_allowed_are_refused(unpack, tmp_path, name):
+    content = WRITERS[name]({f"{number}/1.jpg": b"" for number in range(10)})
+    unpack(content, name, archives.Bounds(10**6, 20))
+    shutil.rmtree(tmp_path / "in")
+    with pytest.raises(GraftError, match=rf"^{name}: it holds more than 19 files and folders; if that is right, raise"):
+        unpack(content, name, archives.Bounds(10**6, 19))
+
+
+def test_copies_of_links_count_as_files_and_bytes(unpack):
+    content = tar_of_links({"1.jpg": bytes(1000)}, [(f"a{number}.jpg", "1.jpg") for number in range(9)])
+    with pytest.raises(GraftError, match="unpacks to more than"):
+        unpack(content, bounds=archives.Bounds(5000, 100))
+
+
+def test_a_tgz_that_goes_on_after_its_end_is_bounded(unpack):
+    content = gzip.compress(as_tar({"1.jpg": b"first"}) + bytes(10**7))
+    with pytest.raises(GraftError, match="unpacks to more than"):
+        unpack(content, "a.tgz", archives.Bounds(10**6, 100))
+
+
+def test_a_header_of_many_bytes_is_not_read_into_memory(unpack):
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 30
+    with pytest.raises(GraftError, match=r"^a\.tar: damaged, [^\n]*\(a name of 1\.1 GB\)"):
+        unpack(as_tar({"1.jpg": b""})[:TAR_BLOCK] + header.tobuf() + bytes(10 * TAR_BLOCK))
+
+
+def test_an_archive_in_an_archive_is_not_unpacked(unpack):
+    inner = as_zip({"1.jpg": b"first"})
+    assert unpack(as_zip({"inner.zip": inner})) == {"inner.zip": inner}
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,16 @@ def test_files_without_an_images_name_are_counted_by_suffix_and_printed(fetch, i
     assert "left out: 1 without a suffix, 2 .heic; known are .jpg, .jpeg, .png" in capsys.readouterr().out
 
 
-def test_links_in_an_archive_are_counted_and_printed_and_hard_links_are_files(fetch, image_folder, tmp_path, capsys):
+def test_links_in_an_archive_are_their_files_and_those_that_lead_out_are_counted_and_printed(
+    fetch, image_folder, tmp_path, capsys
+):
     (image_folder / "red/link.jpg").symlink_to("000.jpg")
+    (image_folder / "red/out.jpg").symlink_to("/etc/passwd")
     os.link(image_folder / "red/000.jpg", image_folder / "red/copy.jpg")
     (image_folder / "red/notes.txt").touch()
     _tar(image_folder, tmp_path / "a.tar")
     report = fetch(tmp_path / "a.tar")
-    assert report["classes"] == {"blue": 12, "green": 12, "red": 13}
+    assert report["classes"] == {"blue": 12, "green": 12, "red": 14}
     assert report["other_files"] == {".txt": 1, "symbolic link": 1}
     assert "left out: 1 .txt, 1 symbolic link; known are" in capsys.readouterr().out
 
@@ -72,9 +75,61 @@ def test_an_archive_of_nothing_but_links_is_one_line_after_what_was_left_out(fet
     (tmp_path / "photos/a").mkdir(parents=True)
     (tmp_path / "photos/a/1.jpg").symlink_to("elsewhere.jpg")
     _tar(tmp_path / "photos", tmp_path / "a.tar")
-    with pytest.raises(GraftError, match=r"a\.tar: 0 class folders found"):
+    with pytest.raises(GraftError, match=r"a\.tar: 1 class folder found"):
         fetch(tmp_path / "a.tar")
     assert "left out: 1 symbolic link;" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.zip"])
+def test_an_archive_has_the_same_faults_as_its_folder(fetch, image_folder, tmp_path, name):
+    (image_folder / "yellow").mkdir()
+    shutil.make_archive(str(tmp_path / "a"), name.removeprefix("a."), image_folder)
+    messages = set()
+    for dataset in (image_folder, tmp_path / name):
+        with pytest.raises(GraftError) as raised:
+            fetch(dataset)
+        messages.add(str(raised.value).removeprefix(str(dataset)))
+    (message,) = messages
+    assert message.startswith(": no readable image in class folder 'yellow'; fill or remove it")
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.zip"])
+def test_an_empty_archive_is_one_line(fetch, tmp_path, name):
+    with tarfile.open(tmp_path / "a.tar", "w"), zipfile.ZipFile(tmp_path / "a.zip", "w"):
+        pass
+    with pytest.raises(GraftError, match=rf"{name}: 0 class folders found; it must hold two or more[^\n]*$"):
+        fetch(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        (
+            {"limits__unpacked_size": "10KB"},
+            "it unpacks to more than 10.0 KB; if .* limits.unpacked_size in params.yaml",
+        ),
+        ({"limits__files": 30}, "it holds more than 30 files and folders; if .* limits.files in params.yaml"),
+    ],
+)
+def test_an_archive_beyond_the_limits_of_params_yaml_is_refused(fetch, image_folder, tmp_path, limit, message):
+    _tar(image_folder, tmp_path / "a.tgz")
+    with pytest.raises(GraftError, match=rf"^a\.tgz: {message}$"):
+        fetch(tmp_path / "a.tgz", **limit)
+    assert not RAW.exists()
+
+
+def test_images_outside_the_class_folders_are_counted_and_printed(fetch, write_image_folder, tmp_path, capsys):
+    write_image_folder(tmp_path / "photos/train", count=4)
+    write_image_folder(tmp_path / "photos", {"test": (90, 90, 90)}, count=3, first=4)
+    report = fetch(tmp_path / "photos")
+    assert (report["images"], report["other_files"]) == (12, {"image outside the class folders": 3})
+    assert "left out: 3 image outside the class folders\n" in capsys.readouterr().out
+
+
+def test_classes_that_differ_in_case_alone_are_named(fetch, write_image_folder, tmp_path, capsys):
+    write_image_folder(tmp_path / "letters", {"A": (200, 50, 40), "a": (40, 70, 200)})
+    assert fetch(tmp_path / "letters")["classes"] == {"A": 12, "a": 12}
+    assert "'A' and 'a' differ in case alone; they are taken for 2 classes\n" in capsys.readouterr().out
 
 
 def test_a_link_to_an_image_is_copied_as_the_image(fetch, image_folder, tmp_path):

@@ -17,7 +17,7 @@ def read_entry(source: Path) -> Entry:
     return Entry.model_validate(json.loads(source.read_text(encoding="utf-8")))
 
 
-def image_folder(source: Path, sha256: str | None, folder: Path) -> tuple[Path, Counter[str]]:
+def image_folder(source: Path, sha256: str | None, folder: Path, bounds: archives.Bounds) -> tuple[Path, Counter[str]]:
     """Return a folder with the images of data/source: a local folder itself, else one with the content written there.
 
     Parameters
@@ -25,15 +25,16 @@ def image_folder(source: Path, sha256: str | None, folder: Path) -> tuple[Path, 
     source : data/source.
     sha256 : that a local archive must have, 64 hexadecimal digits; None for any.
     folder : does not exist yet; for the content, and the name beside it for its images in class folders.
+    bounds : of what an archive may unpack to.
 
     Returns
     -------
-    The folder, and how many links and special files an archive held, which are left out, by kind.
+    The folder, and how many links, special files and files of the same name an archive held that are left out, by kind.
 
     Raises
     ------
     GraftError
-        If an archive cannot be fetched, is damaged, or is not the one expected.
+        If an archive cannot be fetched, is damaged, is not the one expected, or exceeds the bounds.
     """
     if source.is_dir():
         return source, Counter()
@@ -41,19 +42,19 @@ def image_folder(source: Path, sha256: str | None, folder: Path) -> tuple[Path, 
         archive = source.resolve()
         if sha256:
             archives.check_sha256(archive, sha256)
-        return folder, archives.unpack(archive, folder)
+        return folder, archives.unpack(archive, folder, bounds)
     entry = read_entry(source)
     if entry.embedded:
         embedded.write(entry.embedded, folder)
         return folder, Counter()
-    return _fetch(entry, folder)
+    return _fetch(entry, folder, bounds)
 
 
-def _fetch(entry: Entry, folder: Path) -> tuple[Path, Counter[str]]:
+def _fetch(entry: Entry, folder: Path, bounds: archives.Bounds) -> tuple[Path, Counter[str]]:
     cache = cache_folder() / "downloads"
     archive = archives.fetch(entry.url, entry.sha256, cache)
     if not entry.sha256:
         print(f"{entry.url}: no checksum is published; to accept this file only, dataset_sha256: {sha256_of(archive)}")
     files = {PurePosixPath(file.url).name: archives.fetch(file.url, file.sha256, cache) for file in entry.files or ()}
-    left_out = archives.unpack(archive, folder)
+    left_out = archives.unpack(archive, folder, bounds)
     return layouts.arrange(entry, folder, folder.with_name("arranged"), files), left_out

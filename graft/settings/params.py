@@ -29,6 +29,7 @@ from graft.settings.schema import (
     Section,
     Seed,
     Share,
+    Size,
     Views,
 )
 
@@ -173,6 +174,13 @@ class Export(Section):
     crops: Annotated[int, Range(1, 100)]
 
 
+class Limits(Section):
+    """What a data set may take, so that no server or file fills the disk or runs for ever."""
+
+    unpacked_size: Size
+    files: Annotated[int, Range(1, 10**9)]
+
+
 class Gate(Section):
     """The thresholds of `graft gate`."""
 
@@ -202,6 +210,7 @@ class Parameters(Section):
     fine_tune: FineTune
     export: Export
     display_names: dict[str, Annotated[str, Field(min_length=1)]] | None
+    limits: Limits
     gate: Gate
 
     @field_validator("dataset_sha256", mode="before")

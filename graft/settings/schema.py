@@ -4,9 +4,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 from pydantic_core.core_schema import CoreSchema, literal_schema, no_info_after_validator_function
 
+from graft.core.byte_sizes import parse_size
+from graft.core.errors import GraftError
 from graft.images.augmentation import FLIPS
 from graft.images.loader import RESIZERS
 from graft.settings.initializers import INITIALIZERS
@@ -68,6 +77,13 @@ class Range:
         return value
 
 
+def _bytes(value: object) -> object:
+    try:
+        return parse_size(value, "") if isinstance(value, str) else value
+    except GraftError as error:
+        raise ValueError("Input should be a size such as 500MB or 5GB") from error
+
+
 Auto = Literal["auto"]
 Share = Annotated[float, Range(0, 1, below=True)]
 Fraction = Annotated[float, Range(0, 1)]
@@ -76,6 +92,8 @@ Seed = Annotated[int, Range(0, 2**31 - 1)]
 Views = Annotated[int, Range(0, 1000)]
 Epochs = Annotated[int, Range(1, 10_000)]
 Images = Annotated[int, Range(1, 65_536)]
+# Bytes: a number, or text with a unit, "5GB".
+Size = Annotated[int, Range(1, 10**15), BeforeValidator(_bytes)]
 LearningRate = Annotated[float, Range(0, 100, above=True)]
 Layer = Annotated[int, Range(0, 10_000)] | Fraction | str
 Pooling = Annotated[str, OneOf(POOLINGS)]
