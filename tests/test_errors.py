@@ -37,6 +37,11 @@ def test_a_mistake_of_the_user_ends_in_one_line():
         run(_raising(GraftError("params.yaml: lr is missing")))
 
 
+def test_a_file_name_with_line_ends_or_terminal_codes_stays_in_one_line():
+    with pytest.raises(SystemExit, match=r"^error: a\\nb\\x1b\[2Jé 雏\\udcff: no image$"):
+        run(_raising(GraftError("a\nb\x1b[2Jé 雏\udcff: no image")))
+
+
 def test_a_full_disk_ends_in_one_line():
     with pytest.raises(SystemExit, match=r"^error: data/raw/1.png: the disk is full; free some space and run again$"):
         run(_raising(OSError(errno.ENOSPC, "No space left on device", "data/raw/1.png")))

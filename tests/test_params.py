@@ -100,6 +100,14 @@ def test_a_class_may_have_a_name_in_any_script(load):
     assert load(display_names={"daisy": "雏菊", 5: "пять"}).display_names == {"daisy": "雏菊", "5": "пять"}
 
 
+def test_a_size_has_a_unit_or_is_bytes(load):
+    assert load(limits__unpacked_size="1.5 GB").limits.unpacked_size == 1_500_000_000
+    assert load(limits__unpacked_size=1000).limits.unpacked_size == 1000
+    assert refusal(load, limits__unpacked_size="much") == (
+        "limits.unpacked_size is 'much': Input should be a size such as 500MB or 5GB"
+    )
+
+
 def test_parameters_do_not_change_once_they_are_checked(load):
     with pytest.raises(ValidationError, match="frozen"):
         load().lr = 1.0

@@ -144,7 +144,8 @@ def _class_folders(folder: Path, dataset: str) -> dict[Path, str]:
     if not parts:
         class_folders = dict.fromkeys(subfolders, "")
     elif "train" not in parts.values():
-        raise GraftError(f"{dataset}: it has {', '.join(sub.name for sub in subfolders)}, but no train/ folder")
+        names = ", ".join(sub.name for sub in subfolders)
+        raise GraftError(f"{dataset}: it has {names}, but no train/ folder; rename them if they are classes")
     elif "train" not in class_folders.values() and any(map(_image_paths, parts)):
         names = ", ".join(f"{sub.name}/" for sub in subfolders)
         train = next(part for part in parts if parts[part] == "train").relative_to(folder)
@@ -171,7 +172,7 @@ def _parts(subfolders: list[Path], dataset: str) -> dict[Path, str]:
     parts = [sub for sub in subfolders if sub.name in part_of]
     others = [sub.name for sub in subfolders if sub.name not in part_of]
     several = len(set(part_of.values())) > 1
-    if parts and others and (several or any(map(_subfolders, parts))):
+    if parts and others and (several or any(map(_holds_classes, parts))):
         raise GraftError(
             f"{dataset}: beside {parts[0].name}/ there is {others[0]}/, which is no part; remove one of them, "
             f"or rename {parts[0].name}/ if it is a class"
@@ -180,6 +181,12 @@ def _parts(subfolders: list[Path], dataset: str) -> dict[Path, str]:
         return {}
     classes = Counter(sub.name for part in parts for sub in _subfolders(part))
     return {_without_wrapper(part, part_of[part.name], classes): part_of[part.name] for part in parts}
+
+
+def _holds_classes(folder: Path) -> bool:
+    """Say whether a folder with a part's name seems to hold class folders."""
+    # A class may be called test1 and sort its images into folders; such a name counts if there is no image beside them.
+    return bool(_subfolders(folder)) and (is_exact(folder.name) or not _images_directly_in(folder))
 
 
 def _without_wrapper(folder: Path, part: str, classes: Counter[str]) -> Path:
