@@ -14,7 +14,7 @@ from PIL import Image
 
 from graft.core.errors import GraftError
 from graft.core.files import read_rows
-from graft.data import archives
+from graft.data import source
 from stages import download, resolve
 
 RAW, REPORT, LIST = Path("data/raw"), Path("data/raw.json"), Path("data/images.csv")
@@ -216,7 +216,7 @@ def test_an_address_is_fetched_into_the_repositorys_cache(fetch, image_folder, t
         asked.append((url, sha256, folder))
         return archive
 
-    monkeypatch.setattr(archives, "fetch", fetched)
+    monkeypatch.setattr(source, "fetch", fetched)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     fetch("https://example.org/a.tgz", dataset_sha256="A" * 64)
     assert asked == [("https://example.org/a.tgz", "a" * 64, tmp_path / ".cache/downloads")]

@@ -1,7 +1,6 @@
-"""Archives of images: fetched, checked, and unpacked within their folder and within bounds."""
+"""Archives of images: checked, and unpacked within their folder and within bounds."""
 
 import errno
-import hashlib
 import lzma
 import os
 import posixpath
@@ -14,14 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, NamedTuple
 
-import pooch
-import requests
-
 from graft.core.byte_sizes import readable
 from graft.core.errors import GraftError
 from graft.core.files import CHUNK_BYTES, sha256_of
 
-TIMEOUT_SECONDS = 30
 # What tarfile, zipfile and the decompressors raise on damage, encryption (RuntimeError) and methods they don't know;
 # gzip and bz2 raise an OSError, as does a name that is both a file and a folder.
 DAMAGED = (
@@ -43,36 +38,6 @@ EXTENDED_HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, b
 LONGEST_HEADER = 1 << 20
 # Of Linux: bytes of a name and of a path, and how many links may lead to each other.
 LONGEST_NAME, LONGEST_PATH, MOST_LINKS = 255, 4096, 40
-
-
-def fetch(url: str, sha256: str | None, folder: Path) -> Path:
-    """Return the file of that address in `folder`, downloaded unless it is there already.
-
-    The file gets its name only when it is whole and has the checksum; an interrupted download starts again. Without a
-    checksum, any file is taken.
-
-    Raises
-    ------
-    GraftError
-        If the address does not answer, or the file is another one.
-    """
-    identity = sha256 or hashlib.sha256(url.encode()).hexdigest()
-    name = f"{identity[:16]}-{PurePosixPath(url.split('?')[0]).name}"
-    known_hash = f"sha256:{sha256}" if sha256 else None
-    downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_SECONDS)
-    try:
-        return Path(pooch.retrieve(url, known_hash, fname=name, path=folder, downloader=downloader))
-    except requests.RequestException as error:
-        raise GraftError(f"{url}: cannot be fetched ({_reason(error)}); check the address and the network") from error
-    except ValueError as error:
-        # pooch names both checksums; its own text is several lines long.
-        raise GraftError(f"{url}: not the expected file: {' '.join(str(error).split())}") from error
-
-
-def _reason(error: requests.RequestException) -> str:
-    if error.response is not None:
-        return f"HTTP status {error.response.status_code}"
-    return type(error).__name__
 
 
 def check_sha256(path: Path, sha256: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from graft.core.files import sha256_of
 from graft.core.paths import cache_folder
 from graft.data import archives, embedded, layouts
+from graft.data.fetch import fetch
 from graft.settings.datasets import Entry
 
 
@@ -52,9 +53,9 @@ def image_folder(source: Path, sha256: str | None, folder: Path, bounds: archive
 
 def _fetch(entry: Entry, folder: Path, bounds: archives.Bounds) -> tuple[Path, Counter[str]]:
     cache = cache_folder() / "downloads"
-    archive = archives.fetch(entry.url, entry.sha256, cache)
+    archive = fetch(entry.url, entry.sha256, cache)
     if not entry.sha256:
         print(f"{entry.url}: no checksum is published; to accept this file only, dataset_sha256: {sha256_of(archive)}")
-    files = {PurePosixPath(file.url).name: archives.fetch(file.url, file.sha256, cache) for file in entry.files or ()}
+    files = {PurePosixPath(file.url).name: fetch(file.url, file.sha256, cache) for file in entry.files or ()}
     left_out = archives.unpack(archive, folder, bounds)
     return layouts.arrange(entry, folder, folder.with_name("arranged"), files), left_out
