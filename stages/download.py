@@ -13,6 +13,7 @@ from graft.data import folders
 from graft.data.archives import Bounds
 from graft.data.checked_images import CheckedImage, check_images, image_report, require_complete
 from graft.data.source import image_folder, read_entry
+from graft.data.transfer import Limits
 from graft.images.loader import left_out
 from graft.images.table import COLUMNS
 from graft.settings import params
@@ -69,7 +70,8 @@ def main() -> None:
         new.mkdir()
         earlier.mkdir()
         bounds = Bounds(parameters.limits.unpacked_size, parameters.limits.files)
-        source, links = image_folder(paths.SOURCE, parameters.dataset_sha256, temporary / "unpacked", bounds)
+        limits = Limits(parameters.limits.download_size, parameters.limits.download_seconds)
+        source, links = image_folder(paths.SOURCE, parameters.dataset_sha256, temporary / "unpacked", bounds, limits)
         folders.check_links(source, parameters.dataset)
         source = folders.skip_wrappers(source)
         others = dict(sorted((folders.count_other_files(source) | links).items()))

@@ -212,14 +212,14 @@ def test_an_address_is_fetched_into_the_repositorys_cache(fetch, image_folder, t
     _tar(image_folder, archive)
     asked = []
 
-    def fetched(url, sha256, folder):
-        asked.append((url, sha256, folder))
+    def fetched(url, sha256, folder, limits):
+        asked.append((url, sha256, folder, limits.size, limits.seconds))
         return archive
 
     monkeypatch.setattr(source, "fetch", fetched)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    fetch("https://example.org/a.tgz", dataset_sha256="A" * 64)
-    assert asked == [("https://example.org/a.tgz", "a" * 64, tmp_path / ".cache/downloads")]
+    fetch("https://example.org/a.tgz", dataset_sha256="A" * 64, limits__download_size="5MB")
+    assert asked == [("https://example.org/a.tgz", "a" * 64, tmp_path / ".cache/downloads", 5_000_000, 86_400)]
     assert content(RAW) == content(image_folder)
     assert archive.exists()
 

@@ -8,6 +8,7 @@ from graft.core.files import sha256_of
 from graft.core.paths import cache_folder
 from graft.data import archives, embedded, layouts
 from graft.data.fetch import fetch
+from graft.data.transfer import Limits
 from graft.settings.datasets import Entry
 
 
@@ -18,7 +19,9 @@ def read_entry(source: Path) -> Entry:
     return Entry.model_validate(json.loads(source.read_text(encoding="utf-8")))
 
 
-def image_folder(source: Path, sha256: str | None, folder: Path, bounds: archives.Bounds) -> tuple[Path, Counter[str]]:
+def image_folder(
+    source: Path, sha256: str | None, folder: Path, bounds: archives.Bounds, limits: Limits
+) -> tuple[Path, Counter[str]]:
     """Return a folder with the images of data/source: a local folder itself, else one with the content written there.
 
     Parameters
@@ -27,6 +30,7 @@ def image_folder(source: Path, sha256: str | None, folder: Path, bounds: archive
     sha256 : that a local archive must have, 64 hexadecimal digits; None for any.
     folder : does not exist yet; for the content, and the name beside it for its images in class folders.
     bounds : of what an archive may unpack to.
+    limits : of each download.
 
     Returns
     -------
@@ -48,14 +52,16 @@ def image_folder(source: Path, sha256: str | None, folder: Path, bounds: archive
     if entry.embedded:
         embedded.write(entry.embedded, folder)
         return folder, Counter()
-    return _fetch(entry, folder, bounds)
+    return _fetch(entry, folder, bounds, limits)
 
 
-def _fetch(entry: Entry, folder: Path, bounds: archives.Bounds) -> tuple[Path, Counter[str]]:
+def _fetch(
+    entry: Entry, folder: Path, bounds: archives.Bounds, limits: Limits
+) -> tuple[Path, Counter[str]]:
     cache = cache_folder() / "downloads"
-    archive = fetch(entry.url, entry.sha256, cache)
+    archive = fetch(entry.url, entry.sha256, cache, limits)
     if not entry.sha256:
         print(f"{entry.url}: no checksum is published; to accept this file only, dataset_sha256: {sha256_of(archive)}")
-    files = {PurePosixPath(file.url).name: fetch(file.url, file.sha256, cache) for file in entry.files or ()}
+    files = {PurePosixPath(file.url).name: fetch(file.url, file.sha256, cache, limits) for file in entry.files or ()}
     left_out = archives.unpack(archive, folder, bounds)
     return layouts.arrange(entry, folder, folder.with_name("arranged"), files), left_out

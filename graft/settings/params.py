@@ -179,6 +179,8 @@ class Limits(Section):
 
     unpacked_size: Size
     files: Annotated[int, Range(1, 10**9)]
+    download_size: Size
+    download_seconds: Annotated[int, Range(1, 31_536_000)]
 
 
 class Gate(Section):
