@@ -1,5 +1,6 @@
 """Building backbones: Keras's own layers and scaling, and weights that are published, random or of a file."""
 
+import socket
 import sys
 import tarfile
 from io import BytesIO
@@ -73,6 +74,44 @@ def test_a_failed_download_is_one_line_that_names_the_address(monkeypatch):
         build("VGG16", 32, "imagenet")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimeoutError("timed out"),
+        ConnectionResetError(104, "reset"),
+        ValueError("Incomplete or corrupted file detected."),
+        PermissionError(13, "Permission denied", "models"),
+    ],
+)
+def test_whatever_breaks_a_download_of_kerass_is_one_line_with_what_would_do(monkeypatch, error):
+    def fail(name, origin, **_):
+        raise error
+
+    monkeypatch.setattr(sys.modules["keras.src.applications.vgg16"].file_utils, "get_file", fail)
+    monkeypatch.setenv("KERAS_HOME", "own")
+    remedy = "connect to the network, delete a damaged file in own/models, or give a local file as `weights`"
+    with pytest.raises(GraftError, match=rf"^backbone: the weights of VGG16 [^\n]*; {remedy}$"):
+        build("VGG16", 32, "imagenet")
+
+
+def test_a_damaged_file_in_kerass_folder_is_one_line(monkeypatch, tmp_path):
+    (tmp_path / "vgg16.h5").write_bytes(b"cut")
+    get_file = sys.modules["keras.src.applications.vgg16"].file_utils
+    monkeypatch.setattr(get_file, "get_file", lambda *_, **__: str(tmp_path / "vgg16.h5"))
+    with pytest.raises(GraftError, match=r"^backbone: the weights of VGG16 could not be fetched or read \([^\n]*$"):
+        build("VGG16", 32, "imagenet")
+
+
+def test_keras_does_not_wait_for_ever_for_a_silent_server(monkeypatch):
+    def ask(name, origin, **_):
+        raise Exception(f"limit {socket.getdefaulttimeout()}")
+
+    monkeypatch.setattr(sys.modules["keras.src.applications.vgg16"].file_utils, "get_file", ask)
+    with pytest.raises(GraftError, match="limit 30"):
+        build("VGG16", 32, "imagenet")
+    assert socket.getdefaulttimeout() is None
+
+
 def test_a_network_without_published_weights_says_so():
     with pytest.raises(GraftError, match="simple_cnn has no ImageNet weights; set `weights: none`"):
         build("simple_cnn", 64, "imagenet")
@@ -80,12 +119,12 @@ def test_a_network_without_published_weights_says_so():
         imagenet_classifier("simple_cnn")
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".weights.h5"])
-def test_weights_are_read_from_a_file_of_either_keras_format(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", [".h5", ".weights.h5", ".keras"])
+def test_weights_are_read_from_a_file_of_each_keras_format(tmp_path, suffix):
     first = build("simple_cnn", 32, "none")
     path = str(tmp_path / f"own{suffix}")
     first.layers[1].set_weights([np.full((3, 3, 3, 32), 0.5), np.ones(32)])
-    first.save(path) if suffix == ".h5" else first.save_weights(path)
+    first.save_weights(path) if suffix == ".weights.h5" else first.save(path)
     second = build("simple_cnn", 32, path)
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -97,7 +136,9 @@ def test_a_wrong_weights_file_is_one_line_that_names_it(tmp_path):
     build("MobileNetV2_035", 32, "none").save_weights(other)
     network = build("simple_cnn", 32, "none")
     keras.Model(network.input, network.layers[3].output).save_weights(half)
-    for path in (text, other, half):
+    with pytest.raises(GraftError, match=f"^weights: {text} is damaged, or not of Keras [^\n]*$"):
+        build("simple_cnn", 32, str(text))
+    for path in (other, half):
         with pytest.raises(GraftError, match=f"^weights: {path} does not hold the weights of simple_cnn [^\n]*$"):
             build("simple_cnn", 32, str(path))
     with pytest.raises(GraftError, match="none.h5 is no file; give imagenet, none, or a Keras"):

@@ -100,12 +100,14 @@ def test_a_class_may_have_a_name_in_any_script(load):
     assert load(display_names={"daisy": "雏菊", 5: "пять"}).display_names == {"daisy": "雏菊", "5": "пять"}
 
 
-def test_a_size_has_a_unit_or_is_bytes(load):
-    assert load(limits__unpacked_size="1.5 GB").limits.unpacked_size == 1_500_000_000
-    assert load(limits__unpacked_size=1000).limits.unpacked_size == 1000
-    assert refusal(load, limits__unpacked_size="much") == (
-        "limits.unpacked_size is 'much': Input should be a size such as 500MB or 5GB"
-    )
+@pytest.mark.parametrize(("given", "size"), [(500, 500), ("500", 500), ("1.5 gb", 1_500_000_000), ("1000TB", 10**15)])
+def test_a_size_is_a_number_of_bytes_or_has_a_unit(load, given, size):
+    assert load(limits__download_size=given).limits.download_size == size
+
+
+@pytest.mark.parametrize("given", ["5 XB", "", "-5GB", 0, True, 2.5, "9" * 400, [1], None])
+def test_what_is_no_size_is_refused_with_its_key(load, given):
+    assert refusal(load, limits__download_size=given).startswith("limits.download_size is ")
 
 
 def test_parameters_do_not_change_once_they_are_checked(load):

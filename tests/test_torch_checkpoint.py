@@ -107,6 +107,52 @@ def test_a_tensor_that_reaches_beyond_its_storage_is_refused(tmp_path):
         read_checkpoint(path)
 
 
+def test_a_view_that_claims_a_thousand_million_values_of_one_is_refused(tmp_path):
+    tensor = _Tensor("7", [1.0], "FloatStorage", 0, (1000, 1000, 1000), (0, 0, 0))
+    path = write_checkpoint(tmp_path / "a.pth", OrderedDict(weight=tensor))
+    with pytest.raises(GraftError, match=r"a\.pth: .*its tensors claim more than 4 times the size of the file"):
+        read_checkpoint(path)
+
+
+def test_many_views_of_one_storage_are_refused(tmp_path):
+    values = [0.5] * 10_000
+    state = OrderedDict((str(n), _Tensor("7", values, "FloatStorage", 0, (10_000,), (1,))) for n in range(100))
+    with pytest.raises(GraftError, match="its tensors claim more than 4 times"):
+        read_checkpoint(write_checkpoint(tmp_path / "a.pth", state))
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "strides"),
+    [
+        (0, (2,), (-1,)),
+        (-1, (2,), (1,)),
+        (0, (-2,), (1,)),
+        (0, (2.0,), (1,)),
+        (0, ("2",), (1,)),
+        (0, (2,), (1, 1)),
+        (0, (1,) * 65, (1,) * 65),
+        (0, (2,), (10**5000,)),
+    ],
+)
+def test_an_impossible_view_is_one_line(tmp_path, offset, shape, strides):
+    tensor = _Tensor("7", [1, 2, 3], "FloatStorage", offset, shape, strides)
+    path = write_checkpoint(tmp_path / "a.pth", OrderedDict(weight=tensor))
+    with pytest.raises(GraftError, match=r"^[^\n]*a\.pth: not a PyTorch checkpoint of arrays \([^\n]*\)$"):
+        read_checkpoint(path)
+
+
+def test_a_storage_that_claims_more_than_the_file_is_refused_before_memory_is_reserved(tmp_path):
+    claimed = 10**11
+    tensor = _Tensor("7", [1.0], "FloatStorage", 0, (1,), (1,))
+    path = write_checkpoint(tmp_path / "a.pth", OrderedDict(weight=tensor))
+    content = path.read_bytes()
+    one = content.index(b"K\x01", content.index(b"cpu"))
+    content = content[:one] + b"\x8a\x08" + claimed.to_bytes(8, "little") + content[one + 2 :]
+    path.write_bytes(content[:-12] + claimed.to_bytes(8, "little") + content[-4:])
+    with pytest.raises(GraftError, match="the file ends in storage 7"):
+        read_checkpoint(path)
+
+
 def test_a_truncated_file_is_refused(tmp_path):
     tensor = _Tensor("7", [1, 2, 3], "FloatStorage", 0, (3,), (1,))
     path = write_checkpoint(tmp_path / "a.pth", OrderedDict(weight=tensor), cut_short_by=1)

@@ -1,6 +1,10 @@
 """How each backbone is built, which weights were published for it, and how its images are scaled."""
 
-from collections.abc import Callable
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import keras
@@ -10,6 +14,7 @@ from graft.backbone.weights import number_names
 from graft.core.errors import GraftError
 from graft.settings.backbone_table import Backbone
 
+TIMEOUT_SECONDS = 30
 # EfficientNet's ImageNet weights expect one more division by the square root of the standard deviation
 # (keras.applications.efficientnet, at `weights == "imagenet"`).
 EFFICIENTNET_SCALES = [1 / deviation**0.5 for deviation in (0.229, 0.224, 0.225)]
@@ -60,13 +65,30 @@ def _keras_network(record: Backbone, image_size: int, include_top: bool = False)
 
 def _keras_published(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
     try:
-        return _keras_application(record, image_size, weights="imagenet", include_top=include_top)
-    # keras.utils.get_file raises a plain Exception where a download fails.
+        with _timeout():
+            return _keras_application(record, image_size, weights="imagenet", include_top=include_top)
+    # keras.utils.get_file raises a plain Exception where a download fails; a connection that breaks, a checksum that
+    # differs, a full disk and a damaged file in Keras's own folder raise others.
     except Exception as error:
-        if "URL fetch failure" not in str(error):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        remedy = "connect to the network, or give a local file as `weights`"
-        raise GraftError(f"backbone: the weights of {record.name} could not be fetched ({error}); {remedy}") from error
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        folder = os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "models")
+        raise GraftError(
+            f"backbone: the weights of {record.name} could not be fetched or read ({reason}); connect to the network, "
+            f"delete a damaged file in {folder}, or give a local file as `weights`"
+        ) from error
+
+
+@contextmanager
+def _timeout() -> Iterator[None]:
+    """Limit how long a server may be silent: Keras waits for ever."""
+    earlier = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(earlier)
 
 
 def _efficientnet(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:

@@ -6,6 +6,8 @@ storages. Then each storage follows, in the order of the keys: its length as an 
 the saved object is a strided view into a storage.
 """
 
+import math
+import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -20,6 +22,8 @@ from graft.core.errors import GraftError
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
+# Tensors may share a storage: together they have at most this many times the bytes of the file.
+MOST_SHARING = 4
 STORAGE_DTYPES = {
     "DoubleStorage": np.dtype("<f8"),
     "FloatStorage": np.dtype("<f4"),
@@ -98,9 +102,8 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
             return _read_state(file)
     except OSError as error:
         raise GraftError(f"{path}: cannot be read ({error.strerror})") from error
-    # What unpickling raises for damaged files, by the pickle module's documentation, and what the checks here raise.
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError,
-            MemoryError, OverflowError, TypeError, ValueError) as error:  # fmt: skip
+    # For a damaged file, unpickling raises nearly anything.
+    except Exception as error:
         raise GraftError(f"{path}: not a PyTorch checkpoint of arrays ({_one_line(error)})") from error
 
 
@@ -133,21 +136,34 @@ def _read_state(file: BinaryIO) -> dict[str, np.ndarray]:
         raise ValueError("another format or byte order")
     if not isinstance(state, Mapping) or not all(isinstance(value, _Tensor) for value in state.values()):
         raise ValueError("its object is not a dictionary of tensors")
+    size = os.fstat(file.fileno()).st_size
+    if sum(_bytes(tensor) for tensor in state.values()) > MOST_SHARING * size:
+        raise ValueError(f"its tensors claim more than {MOST_SHARING} times the size of the file")
     storages = {tensor.storage.key: tensor.storage for tensor in state.values()}
     values = {key: _read_storage(file, storages[key]) for key in keys}
     return {str(name): _view(values[tensor.storage.key], tensor) for name, tensor in state.items()}
+
+
+def _bytes(tensor: _Tensor) -> int:
+    if not all(isinstance(number, int) and number >= 0 for number in (*tensor.shape, *tensor.strides, tensor.offset)):
+        raise ValueError("a tensor has an impossible shape")
+    return math.prod(tensor.shape) * tensor.storage.dtype.itemsize
 
 
 def _read_storage(file: BinaryIO, storage: _Storage) -> np.ndarray:
     length = int.from_bytes(file.read(8), "little")
     if length != storage.length:
         raise ValueError(f"storage {storage.key} has {length} values where {storage.length} were expected")
-    raw = file.read(length * storage.dtype.itemsize)
+    size = length * storage.dtype.itemsize
+    # `read` reserves as much memory as it is asked for.
+    if size > os.fstat(file.fileno()).st_size - file.tell():
+        raise ValueError(f"the file ends in storage {storage.key}")
+    raw = file.read(size)
     return np.frombuffer(raw, storage.dtype, count=length)
 
 
 def _view(values: np.ndarray, tensor: _Tensor) -> np.ndarray:
-    if len(tensor.shape) != len(tensor.strides) or min(tensor.shape + tensor.strides + (tensor.offset,)) < 0:
+    if len(tensor.shape) != len(tensor.strides):
         raise ValueError("a tensor has an impossible shape")
     last = tensor.offset + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.strides, strict=True))
     if 0 not in tensor.shape and last >= len(values):

@@ -1,6 +1,8 @@
 """The weights of a newly built network, random or from a file, and stable names for its layers."""
 
 import re
+import subprocess
+import sys
 import warnings
 import zlib
 from collections import defaultdict
@@ -10,7 +12,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from graft.backbone import hdf5_check
 from graft.core.errors import GraftError
+
+SUFFIXES = (".h5", ".hdf5", ".keras")
+CHECK_SECONDS = 60
+CHECKED_BYTES_A_SECOND = 10**7
 
 
 def draw_weights(model: keras.Model) -> None:
@@ -36,16 +43,18 @@ def load_weights(model: keras.Model, path: str | Path, top: str = "without") -> 
     Parameters
     ----------
     model : changed in place.
-    path : of a `.h5` or `.weights.h5` file.
+    path : of a `.h5`, `.weights.h5`, `.hdf5` or `.keras` file.
     top : ``with`` or ``without``: whether the model has its classification layers, for the error message.
 
     Raises
     ------
     GraftError
-        If there is no such file, or it has the weights of another network, or only some of this network's.
+        If there is no such file, it is damaged, or it has the weights of another network, or only some of this one's.
     """
-    if not Path(path).is_file():
-        raise GraftError(f"weights: {path} is no file; give imagenet, none, or a Keras .h5 or .weights.h5 file")
+    if not Path(path).is_file() or not str(path).endswith(SUFFIXES):
+        fault = "is no Keras weights file" if Path(path).exists() else "is no file"
+        raise GraftError(f"weights: {path} {fault}; give imagenet, none, or a Keras .h5, .weights.h5 or .keras file")
+    _check_file(path)
     # To find weights that are not in the file: Keras does not change those, and warns at most.
     for weight in model.weights:
         weight.assign(np.full(weight.shape, np.nan, np.float32))
@@ -54,9 +63,27 @@ def load_weights(model: keras.Model, path: str | Path, top: str = "without") -> 
             warnings.simplefilter("ignore", UserWarning)
             model.load_weights(path)
         _require_finite(model)
-    except (KeyError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+    # Keras raises what it meets on the way: TypeError, AttributeError, UnicodeError ... for names of other types.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise GraftError(f"weights: {path} does not hold the weights of {model.name} {top} top ({reason})") from error
+
+
+def _check_file(path: str | Path) -> None:
+    """Read all of a file in a process of its own: what is damaged may hang or crash HDF5, or take all memory."""
+    limit = CHECK_SECONDS + Path(path).stat().st_size / CHECKED_BYTES_A_SECOND
+    try:
+        subprocess.run(
+            [sys.executable, "-I", hdf5_check.__file__, path],
+            check=True, capture_output=True, text=True, errors="replace", timeout=limit,
+        )  # fmt: skip
+        return
+    except subprocess.TimeoutExpired:
+        reason = f"not read in {limit:.0f} s"
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.strip().splitlines()
+        reason = lines[-1] if lines and error.returncode == 1 else f"reading it crashes, status {error.returncode}"
+    raise GraftError(f"weights: {path} is damaged, or not of Keras ({reason}); get the file again")
 
 
 def _require_finite(model: keras.Model) -> None:

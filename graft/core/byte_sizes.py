@@ -20,7 +20,7 @@ def parse_size(text: str, name: str) -> int:
     GraftError
         If `text` is not a size.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([A-Z]*)", text.strip().upper())
     unit = (match[2] or "B") if match else ""
     if unit not in UNITS:
         raise GraftError(f"{name}: {text!r} is not a size; write for example 500MB or 5GB")
