@@ -1,36 +1,37 @@
 """The one image loader: every stage and the exported model get the same pixels from a file."""
 
-import io
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import PIL
 from PIL import Image, ImageOps, features
-from PIL.ExifTags import Base as Tag
 
-from graft.core.errors import GraftError
+from graft.images.decoder import UnreadableImageError, decode
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+# A file's name selects it; its content decides how it is decoded.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".hif"),
+)
+
+
+def _heic_version() -> str:
+    if not find_spec("pillow_heif"):
+        return ""
+    # Imported only here: it takes a while, and the package is optional.
+    from importlib.metadata import version
+
+    return f", HEIC {version('pillow-heif')}"
+
+
 # What is computed from pixels is stored under this name. Raise the number when a file gives other pixels.
-VERSION = f"3, Pillow {PIL.__version__}, JPEG {features.version('jpg')}"
+VERSION = f"4, Pillow {PIL.__version__}, JPEG {features.version('jpg')}{_heic_version()}"
 FILTER = Image.Resampling.BILINEAR
 # Crops come from the middle of an image, at most this many times as long as wide.
 LONGEST = 2
-# Values of the TIFF tags SampleFormat and PhotometricInterpretation.
-UNSIGNED, WHITE_IS_ZERO = 1, 0
-# Formats whose grey levels of up to 16 bits use the whole range.
-INTEGER_FORMATS = ("TIFF", "PNG", "PPM", "JPEG2000")
-
-# Pillow warns of broken metadata and of images that are larger than half its limit. Neither changes a pixel. The filter
-# is set once: `warnings.catch_warnings` is not thread-safe.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-class UnreadableImageError(GraftError):
-    """A file that is not an image, or a damaged image."""
 
 
 def is_image_name(path: Path) -> bool:
@@ -47,96 +48,6 @@ def left_out(others: Mapping[str, int]) -> str:
     """Return the message about the files that `other_files` counts."""
     counts = ", ".join(f"{number} {suffix or 'without a suffix'}" for suffix, number in others.items())
     return f"left out: {counts}; known are {', '.join(SUFFIXES)}"
-
-
-def decode(data: bytes, size: int, name: str) -> Image.Image:
-    """Decode an image file's bytes to 8-bit RGB.
-
-    The EXIF orientation is applied. Transparent parts become white. Grey levels of more than 8 bits are scaled from the
-    range that the file declares (`_grey_range`).
-
-    Parameters
-    ----------
-    data : the file's bytes.
-    size : the shorter side, in pixels, that the caller needs. A much larger JPEG is decoded at a fraction of its size,
-        never below twice `size`.
-    name : of the file, for the error message.
-
-    Raises
-    ------
-    UnreadableImageError
-        If the bytes are not an image, or are damaged; if the image has more than 178 million pixels (Pillow's limit);
-        or if the range of its grey levels is unknown.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.draft(None, (2 * size, 2 * size))
-            # In place: otherwise Pillow copies every image, an upright one too.
-            ImageOps.exif_transpose(image, in_place=True)
-            image.load()
-            return _rgb(_opaque(_eight_bit(image)))
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, Image.DecompressionBombError) as error:
-        raise UnreadableImageError(f"{name}: not a readable image ({_first_line(error)})") from error
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    # Pillow's own conversion of wider grey levels cuts them off at 255 instead of scaling them.
-    if not image.mode.startswith(("I", "F")):
-        return image
-    black, white = _grey_range(image)
-    levels = np.asarray(image)
-    lowest, highest = levels.min(), levels.max()
-    # Also true where a level is not a number.
-    if not min(black, white) <= lowest <= highest <= max(black, white):
-        raise ValueError(f"its grey levels go from {lowest:g} to {highest:g}, beyond {black:g} to {white:g}")
-    # Exact to the last 8-bit level: single precision for 16 bits, double precision for 32.
-    shares = (levels.astype(np.result_type(levels, np.float32)) - black) / (white - black)
-    return Image.fromarray((shares * 256).clip(0, 255).astype(np.uint8))
-
-
-def _grey_range(image: Image.Image) -> tuple[float, float]:
-    """Return the grey levels that are black and white.
-
-    They are those of the TIFF tags SMinSampleValue and SMaxSampleValue, or MinSampleValue and MaxSampleValue. Without
-    these tags, unsigned integers of up to 16 bits use their whole range, and floats the range from 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        If there is no such range: for 32-bit integers, 255, 65,535 and 2**31 would all be likely values of white.
-    """
-    tags = getattr(image, "tag_v2", {})
-    (bits,), (kind,) = tags.get(Tag.BitsPerSample, (16,)), tags.get(Tag.SampleFormat, (UNSIGNED,))
-    default = None
-    if image.mode == "F":
-        default = 1
-    elif kind == UNSIGNED and bits <= 16 and image.format in INTEGER_FORMATS:
-        default = 2**bits - 1
-    (black,) = tags.get(Tag.SMinSampleValue, tags.get(Tag.MinSampleValue, (0,)))
-    (white,) = tags.get(Tag.SMaxSampleValue, tags.get(Tag.MaxSampleValue, (default,)))
-    if white is None or white <= black:
-        raise ValueError(
-            f"the range of its {bits}-bit grey levels is unknown; save it as 8 or 16 unsigned bits, or as floats"
-        )
-    return (white, black) if tags.get(Tag.PhotometricInterpretation) == WHITE_IS_ZERO else (black, white)
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    # White is the usual background of cut-out pictures. The colours under transparent parts mean nothing.
-    if not image.has_transparency_data:
-        return image
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    # Pillow's `convert` would copy what is RGB already.
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    # Pillow names the in-memory file by its address.
-    return "no image format that Pillow knows" if "cannot identify" in text else text
 
 
 def _squash(image: Image.Image, size: int) -> Image.Image:
@@ -193,7 +104,7 @@ def crops(image: Image.Image, size: int, resize: str, count: int) -> list[Image.
 
 
 def read(path: Path, size: int, resize: str) -> Image.Image:
-    """Read an image file for `resized` with that size.
+    """Read an image file for `resized` with that size and method.
 
     Raises
     ------
@@ -204,8 +115,7 @@ def read(path: Path, size: int, resize: str) -> Image.Image:
         data = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"{path}: cannot be read ({error.strerror})") from error
-    # `crop_or_pad` needs the image at its own size.
-    return decode(data, size if resize != "crop_or_pad" else 1 << 20, str(path))
+    return decode(data, size, str(path), scaled=resize != "crop_or_pad")
 
 
 def load(path: Path, size: int, resize: str) -> np.ndarray:
