@@ -91,11 +91,11 @@ def test_an_impossible_top_is_refused(run_predict, image_folder, top):
 
 
 def test_a_folder_stands_for_all_images_below_it_and_a_line_counts_its_other_files(run_predict, image_folder):
-    for name in ("notes.txt", "red/1.HEIC", "red/.hidden.jpg"):
+    for name in ("notes.txt", "red/1.CR2", "red/.hidden.jpg"):
         (image_folder / name).touch()
     status, lines, errors = run_predict("--json", image_folder)
     (error,) = errors
-    assert error.startswith(f"{image_folder}: left out: 1 .heic, 1 .txt; known are .jpg, ")
+    assert error.startswith(f"{image_folder}: left out: 1 .cr2, 1 .txt; known are .jpg, ")
     paths = [json.loads(line)["path"] for line in lines]
     assert status == 0
     assert paths == sorted(paths)

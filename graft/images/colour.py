@@ -198,7 +198,9 @@ def _to_srgb(profile: bytes, mode: str) -> "ImageCmsTransform | None":
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space.strip() != PROFILE_SPACES[mode]:
             return None
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        # The optimiser puts a table in the place of a curve of grey levels: dark ones were up to ten levels off.
+        flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError):
         return None
     if mode == "CMYK":

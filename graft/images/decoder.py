@@ -18,10 +18,9 @@ from graft.images.colour import has_16_bits, rgb_converter, strips
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF")
 # The kinds of files in the container of AVIF and HEIC that are HEIC, or may be.
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
-# An image with more pixels in memory is refused: it takes up to 1 GB, and a few kilobytes of file can ask for it.
+# An image with more pixels in memory is refused: a small file can ask for any number. All threads together decode no
+# more at once: that takes 0.3 GB, or 1 GB for WebP.
 MAX_PIXELS = 64_000_000
-# Pixels that all threads together decode at once. Others wait.
-MAX_PIXELS_AT_ONCE = MAX_PIXELS
 # An image with more pixels is converted in strips, and shrunk on the way.
 LARGE_PIXELS = 16_000_000
 MESSAGE_LENGTH = 200
@@ -153,7 +152,7 @@ class _Memory:
     def taken(self, pixels: int) -> Iterator[None]:
         """Wait until there is room for so many pixels, at most `MAX_PIXELS`, and keep it for the block."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pixels + pixels <= MAX_PIXELS_AT_ONCE)
+            self._changed.wait_for(lambda: self._pixels + pixels <= MAX_PIXELS)
             self._pixels += pixels
         try:
             yield

@@ -13,8 +13,8 @@ from graft.images.decoder import UnreadableImageError, decode
 
 # A file's name selects it; its content decides how it is decoded.
 SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".hif"),
+    *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".jpe", ".jfif", ".apng", ".avif", ".heic", ".heif", ".hif"),
 )
 
 
