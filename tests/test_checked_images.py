@@ -28,6 +28,19 @@ def check(tmp_path):
     return write_and_check
 
 
+@pytest.fixture
+def groups(tmp_path):
+    """Return a function that writes image files and gives the number of their groups."""
+
+    def count(contents):
+        files = [ImageFile(Path(f"{number}.jpg"), "a", "") for number in range(len(contents))]
+        for file, content in zip(files, contents, strict=True):
+            (tmp_path / file.path).write_bytes(content)
+        return len({image.group for image in check_images(tmp_path, files)})
+
+    return count
+
+
 def test_a_readable_image_has_the_checksum_of_its_bytes(check, encode, draw_picture):
     data = encode(draw_picture(GREEN, 1), ".png")
     image = check(data)
@@ -35,22 +48,72 @@ def test_a_readable_image_has_the_checksum_of_its_bytes(check, encode, draw_pict
     assert image.sha256 == hashlib.sha256(data).hexdigest()
 
 
-def test_copies_in_other_formats_are_one_group(check, encode, draw_picture):
+def test_copies_in_other_formats_are_one_group(groups, encode, draw_picture):
     picture = draw_picture(GREEN, 1)
-    groups = {check(encode(picture, suffix)).group for suffix in (".png", ".bmp", ".tif")}
-    assert len(groups) == 1
+    assert groups([encode(picture, suffix) for suffix in (".png", ".bmp", ".tif")]) == 1
 
 
-def test_an_image_and_its_upright_copy_are_one_group(check, encode, draw_picture):
+def test_an_image_and_its_upright_copy_are_one_group(groups, encode, draw_picture):
     picture = draw_picture(GREEN, 1)
     exif = picture.getexif()
     exif[0x0112] = 3
     turned = encode(picture.rotate(180), ".png", exif=exif)
-    assert check(turned).group == check(encode(picture, ".png")).group
+    assert groups([turned, encode(picture, ".png")]) == 1
 
 
-def test_a_row_has_all_columns(check, encode, draw_picture):
-    image = check(encode(draw_picture(GREEN, 1), ".png"))
+def test_byte_for_byte_copies_are_one_group_and_other_pictures_others(groups, encode, draw_picture):
+    contents = [encode(draw_picture(GREEN, number), ".png") for number in range(20)]
+    assert groups(contents * 2) == 20
+
+
+def by_name(folder, contents):
+    """Write image files, with their names as keys, and return their groups by name."""
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    images = check_images(folder, [ImageFile(Path(name), "a", "") for name in contents])
+    return {image.file.path.name: image.group for image in images}
+
+
+@pytest.fixture
+def pictures(encode, draw_picture):
+    """Image files of ten pictures, large enough for a JPEG copy to be smaller."""
+    return {f"{number}.png": encode(draw_picture(GREEN, number, 200), ".png") for number in range(10)}
+
+
+def test_images_that_are_no_copies_do_not_change_a_group(tmp_path, pictures):
+    few = dict(list(pictures.items())[:5])
+    assert by_name(tmp_path, few).items() <= by_name(tmp_path, pictures).items()
+
+
+def test_a_smaller_copy_changes_no_group(tmp_path, pictures, encode, draw_picture):
+    copies = {f"{number}.jpg": encode(draw_picture(GREEN, number, 100), ".jpg") for number in range(10)}
+    before, after = by_name(tmp_path, pictures), by_name(tmp_path, copies | pictures)
+    assert before.items() <= after.items()
+    assert [after[f"{number}.jpg"] for number in range(10)] == list(before.values())
+
+
+def test_a_larger_copy_changes_the_group_of_its_picture_alone(tmp_path, pictures, encode, draw_picture):
+    copy = {"copy.bmp": encode(draw_picture(GREEN, 3, 200), ".bmp")}
+    before, after = by_name(tmp_path, pictures), by_name(tmp_path, pictures | copy)
+    assert {name for name in before if before[name] != after[name]} == {"3.png"}
+    assert after["3.png"] == after["copy.bmp"]
+
+
+def test_names_order_and_classes_change_no_group(tmp_path, pictures):
+    contents = pictures | {"copy.png": pictures["4.png"]}
+    assert by_name(tmp_path, dict(reversed(contents.items()))) == by_name(tmp_path, contents)
+
+
+def test_a_refused_image_has_no_group(tmp_path, pictures):
+    groups = by_name(tmp_path, {"damaged.png": pictures["1.png"][:200]} | pictures)
+    assert [name for name, group in groups.items() if not group] == ["damaged.png"]
+
+
+def test_a_row_has_all_columns(tmp_path, encode, draw_picture):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.jpg").write_bytes(encode(draw_picture(GREEN, 1), ".png"))
+    (image,) = check_images(tmp_path, [ImageFile(Path("a/1.jpg"), "a", "")])
+    assert image.group == image.sha256[:16]
     expected = {"path": "a/1.jpg", "label": "a", "split": "", "sha256": image.sha256, "group": image.group}
     assert image.row() == expected
 

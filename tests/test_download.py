@@ -44,7 +44,7 @@ def test_a_folder_of_class_folders_is_copied(fetch, image_folder):
     assert report == {
         "images": 36,
         "classes": dict.fromkeys(CLASSES, 12),
-        "look_alikes": 0,
+        "copies": 0,
         "refused": [],
         "other_files": {},
     }
@@ -282,7 +282,7 @@ def test_of_a_class_folder_the_one_above_is_asked_for(fetch, image_folder):
 
 def test_copies_of_a_picture_are_counted(fetch, image_folder):
     shutil.copy(image_folder / "red/000.jpg", image_folder / "red/copy.jpg")
-    assert fetch(image_folder)["look_alikes"] == 1
+    assert fetch(image_folder)["copies"] == 1
 
 
 def test_unusual_names_and_kinds_of_images_are_read(fetch, image_folder, encode, draw_picture):

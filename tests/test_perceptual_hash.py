@@ -6,7 +6,7 @@ import re
 import pytest
 from PIL import Image, ImageOps
 
-from graft.data.perceptual_hash import perceptual_hash
+from graft.data.perceptual_hash import grey_thumbnail, hash_and_neighbour, perceptual_hash
 
 GREEN = (50, 180, 60)
 
@@ -55,3 +55,18 @@ def test_a_mirror_image_is_another_picture(pictures):
 @pytest.mark.parametrize("size", [(1, 1), (24, 24), (100, 7)])
 def test_a_single_colour_has_no_frequencies_whatever_it_is(colour, size):
     assert perceptual_hash(Image.new("RGB", size, colour)) == "000000"
+
+
+def test_the_neighbour_differs_in_one_sign(pictures):
+    for picture in pictures:
+        own, neighbour = hash_and_neighbour(grey_thumbnail(picture))
+        assert own == perceptual_hash(picture)
+        assert (int(own, 16) ^ int(neighbour, 16)).bit_count() == 1
+
+
+def test_copies_whose_hashes_differ_mostly_share_one_with_the_neighbours(pictures):
+    copies = [picture.resize((40, 40), Image.Resampling.BILINEAR) for picture in pictures]
+    pairs = [[hash_and_neighbour(grey_thumbnail(one)) for one in pair] for pair in zip(pictures, copies, strict=True)]
+    differing = [pair for pair in pairs if pair[0][0] != pair[1][0]]
+    assert differing
+    assert sum(bool(set(one) & set(other)) for one, other in differing) >= 0.8 * len(differing)

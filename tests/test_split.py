@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from graft.core.errors import GraftError
 from graft.core.files import read_json, read_rows, write_rows
-from graft.data.split import assign_part, split_images, uniform
+from graft.data.split import assign_part, few_images, split_images, uniform
 from graft.images.table import COLUMNS, PARTS
 from graft.settings import params
 from graft.settings.params import Split
@@ -152,14 +152,66 @@ def test_a_data_set_too_small_for_a_test_part_is_refused():
         split_images(few, settings())
 
 
+def test_a_data_set_of_copies_is_refused_with_the_number_of_pictures():
+    train = next(row["group"] for row in split_images(images(200), settings()) if row["split"] == "train")
+    copies = [row | {"group": train} for row in images(200)]
+    with pytest.raises(
+        GraftError, match=r"^split: no test and no validation image among 200 \(different pictures: 1\);"
+    ):
+        split_images(copies, settings())
+
+
+def labelled(part, counts):
+    return [image(number, label, part) for label, count in counts.items() for number in range(count)]
+
+
+def test_a_part_with_fewer_than_ten_images_of_a_class_gives_a_warning_with_the_remedy():
+    rows = labelled("train", {"a": 90, "b": 90}) + labelled("test", {"a": 10, "b": 9})
+    rows += labelled("validation", {"a": 3})
+    assert few_images(rows, [""]) == [
+        "split: the validation part has fewer than 10 images of 2 of 2 classes ('b' 0, 'a' 3); "
+        "add images, or raise split.validation",
+        "split: the test part has fewer than 10 images of 1 of 2 classes ('b' 9); "
+        "add images, lower split.folds, or judge every image with `graft crossval`",
+    ]
+
+
+def test_for_a_part_of_the_data_set_the_remedy_is_no_setting():
+    rows = labelled("train", {"a": 90}) + labelled("validation", {"a": 10}) + labelled("test", {"a": 2})
+    (warning,) = few_images(rows, ["train", "test"])
+    assert warning == "split: the test part has fewer than 10 images of 1 of 1 classes ('a' 2); add images of them"
+
+
+def test_of_many_classes_with_few_images_the_rarest_are_named():
+    counts = {label: 9 - place for place, label in enumerate("abcdefg")}
+    rows = labelled("train", counts) + labelled("validation", counts) + labelled("test", dict.fromkeys(counts, 10))
+    (warning,) = few_images(rows, [""])
+    assert "of 7 of 7 classes ('g' 3, 'f' 4, 'e' 5, 'd' 6, 'c' 7 and 2 more);" in warning
+
+
+def test_with_ten_images_of_each_class_there_is_no_warning():
+    counts = {"a": 10, "b": 10}
+    assert few_images([row for part in PARTS for row in labelled(part, counts)], [""]) == []
+
+
 def test_the_stage_writes_the_list_with_its_parts(project, capsys):
-    write_rows(Path("data/images.csv"), COLUMNS, images(100))
+    write_rows(Path("data/images.csv"), COLUMNS, images(400))
     split.main()
     rows = read_rows(Path("data/split.csv"))
-    assert rows == split_images(images(100), params.load().split)
+    assert rows == split_images(images(400), params.load().split)
     found = Counter(row["split"] for row in rows)
     counts = ", ".join(f"{found[part]} {part}" for part in PARTS)
-    assert capsys.readouterr().out == f"{counts}\n"
+    assert tuple(capsys.readouterr()) == (f"{counts}\n", "")
+
+
+def test_the_stage_prints_warnings_on_stderr_and_counts_them(project, capsys):
+    write_rows(Path("data/images.csv"), COLUMNS, images(60))
+    split.main()
+    out, err = capsys.readouterr()
+    warnings = few_images(split_images(images(60), params.load().split), [""])
+    assert len(warnings) == 2
+    assert err.splitlines() == [f"warning: {warning}" for warning in warnings]
+    assert out.endswith("test; 2 warnings\n")
 
 
 def test_the_stage_writes_the_classes_in_order(project):

@@ -4,15 +4,15 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from graft.core.errors import GraftError
 from graft.core.threads import in_order
+from graft.data.copies import DECODED_SIDE, Fingerprint, fingerprint, first_copies
 from graft.data.folders import ImageFile, require_images
-from graft.data.perceptual_hash import GRID, perceptual_hash
 from graft.images import loader
 from graft.images.table import COLUMNS
 from graft.settings.datasets import Entry
@@ -26,14 +26,18 @@ class CheckedImage:
     ----------
     file : where it is, and its class.
     sha256 : of its bytes, 64 hexadecimal digits; empty where it is refused.
-    group : its perceptual hash; images of one group look alike, and are mostly copies of each other.
+    bytes : the size of the file.
+    fingerprint : what is compared with other images; None where it is refused.
     refused : why it cannot be used; empty for a readable image.
+    group : the same for copies of one picture, 16 hexadecimal digits; empty until `with_groups` is called.
     """
 
     file: ImageFile
     sha256: str = ""
-    group: str = ""
+    bytes: int = 0
+    fingerprint: Fingerprint | None = None
     refused: str = ""
+    group: str = ""
 
     def row(self) -> dict[str, str]:
         """Return the image as a row of data/images.csv, by `COLUMNS`."""
@@ -55,20 +59,37 @@ def check_image(folder: Path, file: ImageFile) -> CheckedImage:
     try:
         file.path.as_posix().encode("utf-8")
         content = (folder / file.path).read_bytes()
-        picture = loader.decode(content, GRID, "")
+        picture = loader.decode(content, DECODED_SIDE, "")
     except loader.UnreadableImageError as error:
         return CheckedImage(file, refused=str(error).removeprefix(": "))
     except UnicodeEncodeError:
         return CheckedImage(file, refused="its name is not UTF-8")
     except OSError as error:
         return CheckedImage(file, refused=f"cannot be read ({error.strerror})")
-    return CheckedImage(file, hashlib.sha256(content).hexdigest(), perceptual_hash(picture))
+    return CheckedImage(file, hashlib.sha256(content).hexdigest(), len(content), fingerprint(picture))
 
 
 def check_images(folder: Path, files: list[ImageFile]) -> list[CheckedImage]:
-    """Read all image files of a data set's folder, in threads, and return them in the order given."""
+    """Read all image files of a data set's folder, in threads, and return them in the order given, with groups."""
     images = in_order(lambda file: check_image(folder, file), files)
-    return list(tqdm(images, "images", len(files), unit="", leave=False, disable=None))
+    return with_groups(list(tqdm(images, "images", len(files), unit="", leave=False, disable=None)))
+
+
+def with_groups(images: list[CheckedImage]) -> list[CheckedImage]:
+    """Return the images with a group each, and without fingerprints.
+
+    The group is the first 16 digits of the SHA-256 of the largest file among an image and its copies; of equal sizes,
+    the smallest SHA-256 counts. So a new image never moves an image that it is no copy of, and a new copy moves the
+    others only where its file is larger than theirs.
+    """
+    readable = [place for place, image in enumerate(images) if not image.refused]
+    readable.sort(key=lambda place: (-images[place].bytes, images[place].sha256))
+    firsts = first_copies([images[place].fingerprint for place in readable])
+    grouped = list(images)
+    for place, first in zip(readable, firsts, strict=True):
+        group = images[readable[first]].sha256[:16]
+        grouped[place] = replace(images[place], fingerprint=None, group=group)
+    return grouped
 
 
 def require_complete(images: list[CheckedImage], entry: Entry, strict: bool, dataset: str) -> None:
@@ -107,7 +128,7 @@ def image_report(images: list[CheckedImage], other_files: Mapping[str, int]) -> 
     -------
     images : how many are kept.
     classes : how many are kept of each class.
-    look_alikes : how many have the same perceptual hash as an earlier one; they go to the same part as it.
+    copies : how many are copies of another one; they go to the same part as it.
     refused : path and reason of each image that is not kept.
     other_files : how many other files were left out: by suffix, and what an archive holds beside files by its kind.
     """
@@ -115,7 +136,7 @@ def image_report(images: list[CheckedImage], other_files: Mapping[str, int]) -> 
     return {
         "images": len(kept),
         "classes": dict(sorted(Counter(image.file.label for image in kept).items())),
-        "look_alikes": len(kept) - len({image.group for image in kept}),
+        "copies": len(kept) - len({image.group for image in kept}),
         "refused": [image.refusal() for image in images if image.refused],
         "other_files": dict(other_files),
     }

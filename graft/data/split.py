@@ -1,10 +1,18 @@
-"""The split: each image goes to training, validation or test by its perceptual hash."""
+"""The split: each image goes to training, validation or test by the hash of its group, a picture with its copies."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection
 
 from graft.core.errors import GraftError
 from graft.settings import params
+
+# Fewer images of a class say little about it; a warning names at most so many classes.
+ENOUGH, NAMED = 10, 5
+REMEDIES = {
+    "validation": "add images, or raise split.validation",
+    "test": "add images, lower split.folds, or judge every image with `graft crossval`",
+}
 
 
 def uniform(group: str, purpose: str, seed: int) -> float:
@@ -16,11 +24,11 @@ def uniform(group: str, purpose: str, seed: int) -> float:
 def assign_part(group: str, given_parts: Collection[str], settings: params.Split) -> str:
     """Return train, validation or test for the images of one group.
 
-    The group's own hash alone decides: a new image moves no other, and copies of a picture stay together.
+    The group's name alone decides: a new image moves none that it is no copy of, and copies of a picture stay together.
 
     Parameters
     ----------
-    group : perceptual hash of the picture.
+    group : of data/images.csv, the same for copies of a picture.
     given_parts : parts that the data set has already; no group is added to its validation or test part.
     settings : `split` of params.yaml.
     """
@@ -54,7 +62,33 @@ def split_images(images: list[dict[str, str]], settings: params.Split) -> list[d
         )
     missing = {"validation", "test"} - {row["split"] for row in rows}
     if missing:
+        pictures = len({row["group"] for row in rows})
+        copies = f" (different pictures: {pictures})" if pictures < len(rows) else ""
         raise GraftError(
-            f"split: no {' and no '.join(sorted(missing))} image among {len(rows)}; add images or change split.seed"
+            f"split: no {' and no '.join(sorted(missing))} image among {len(rows)}{copies}; "
+            "add images or change split.seed"
         )
     return rows
+
+
+def few_images(rows: list[dict[str, str]], given_parts: Collection[str]) -> list[str]:
+    """Return a warning, one line, for validation and for test if the part has fewer than ten images of a class.
+
+    Parameters
+    ----------
+    rows : of data/split.csv.
+    given_parts : parts that the data set has already; settings do not change the size of its validation and test part.
+    """
+    labels = sorted({row["label"] for row in rows})
+    warnings = []
+    for part, remedy in REMEDIES.items():
+        counts = Counter(row["label"] for row in rows if row["split"] == part)
+        few = sorted((label for label in labels if counts[label] < ENOUGH), key=counts.__getitem__)
+        if few:
+            named = ", ".join(f"{label!r} {counts[label]}" for label in few[:NAMED])
+            more = f" and {len(few) - NAMED} more" if len(few) > NAMED else ""
+            warnings.append(
+                f"split: the {part} part has fewer than {ENOUGH} images of {len(few)} of {len(labels)} classes "
+                f"({named}{more}); {'add images of them' if part in given_parts else remedy}"
+            )
+    return warnings

@@ -29,7 +29,7 @@ class ImageTable:
     labels : int64 array (images,), from 0.
     parts : str array (images,), train, validation or test.
     sha256 : str array (images,), of the image file.
-    groups : str array (images,), the perceptual hash; images of one group look alike.
+    groups : str array (images,), the same for copies of one picture.
     """
 
     classes: tuple[str, ...]
