@@ -5,7 +5,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib import import_module
 
-from graft.core.errors import GraftError, nearest, run
+from graft.core.errors import GraftError, end_at_interrupts, nearest, run
 
 EXAMPLE = "graft predict photo.jpg"
 # Each is a module of graft.commands. Only the module of the given command is imported, so that predict starts fast.
@@ -72,6 +72,7 @@ def command(arguments: Sequence[str]) -> int | None:
 
 def main() -> None:
     """Run the command of the command line and exit with its status."""
+    end_at_interrupts()
     run(lambda: command(sys.argv[1:]))
 
 

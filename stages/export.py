@@ -9,7 +9,7 @@ from graft.images.table import read_image_table
 from graft.settings import params
 
 with importing():
-    from graft.serving.export import candidates, display_names
+    from graft.serving.export import candidates, display_names, unknown_display_names
 
 
 def main() -> None:
@@ -20,6 +20,7 @@ def main() -> None:
     with hidden():
         models = list(candidates(parameters, head, table))
     best = min(models, key=lambda candidate: candidate.figures["loss"])
+    unknown = unknown_display_names(parameters.display_names, table.classes)
     names = display_names(parameters.display_names, table.classes)
     with hidden():
         write_bytes(paths.CLASSIFIER, best.compiled())
@@ -31,6 +32,7 @@ def main() -> None:
             "image_size": best.description["image_size"],
             "cut": read_json(paths.BACKBONE_DESCRIPTION)["cut"]["after"],
             "exported_validation": best.figures,
+            **({"unknown_display_names": unknown} if unknown else {}),
         },
     )
     losses = (f"{each} {each.figures['loss']:.4f}" for each in models)

@@ -1,12 +1,19 @@
 """Errors: one line for the user, a hint that names what would do, and the exit status."""
 
 import errno
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import yaml
 
 from graft.core.errors import GraftError, nearest, run
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_nearest_name_is_suggested():
@@ -47,9 +54,32 @@ def test_a_full_disk_ends_in_one_line():
         run(_raising(OSError(errno.ENOSPC, "No space left on device", "data/raw/1.png")))
 
 
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (errno.EACCES, "permission denied; give yourself the permission, or use another folder"),
+        (errno.EROFS, "read-only file system; use a folder that can be written to"),
+        (errno.EIO, "input/output error; check the disk or the connection to it"),
+        (errno.ENAMETOOLONG, "file name too long; use a shorter name"),
+        (errno.ELOOP, "too many levels of symbolic links; check this file"),
+    ],
+)
+def test_a_fault_of_the_file_system_is_one_line_with_the_file(number, line):
+    with pytest.raises(SystemExit, match=f"^error: data/raw/1.png: {line}$"):
+        run(_raising(OSError(number, os.strerror(number), "data/raw/1.png")))
+
+
+def test_a_long_file_name_is_cut_short():
+    with pytest.raises(SystemExit) as ended:
+        run(_raising(OSError(errno.ENAMETOOLONG, "File name too long", "x" * 5000)))
+    assert len(ended.value.code) < 200
+
+
 def test_other_errors_are_ours_and_keep_their_traceback():
     with pytest.raises(OSError, match="Input/output"):
         run(_raising(OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(TypeError, match="a bug"):
+        run(_raising(TypeError("a bug")))
 
 
 @pytest.mark.parametrize("status", [None, 0, 1])
@@ -63,6 +93,56 @@ def test_an_interrupt_ends_with_the_status_of_shells():
     with pytest.raises(SystemExit) as ended:
         run(_raising(KeyboardInterrupt()))
     assert ended.value.code == 130
+
+
+INTERRUPTED = """\
+import os, signal, sys, threading, time
+from graft.core.errors import end_at_interrupts, run
+{script}
+"""
+# Each prints a line when Ctrl+C may come, and would go on for longer than the test waits.
+WAITING = {
+    "imports": "end_at_interrupts(); print('ready', flush=True); time.sleep(60)",
+    "work": "run(lambda: print('ready', flush=True) or time.sleep(60))",
+    "threads": (
+        "from graft.core.threads import in_order\n"
+        "def work(seconds): time.sleep(seconds)\n"
+        "run(lambda: print('ready', flush=True) or list(in_order(work, [2] * 100)))"
+    ),
+}
+
+
+@pytest.mark.parametrize("place", WAITING)
+def test_an_interrupt_ends_the_process_quietly_wherever_it_is(place):
+    command = [sys.executable, "-c", INTERRUPTED.format(script=WAITING[place])]
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        # A second one, of an impatient user, while threads are waited for.
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=50)
+    # Shells report a process that the signal has ended with status 130 too.
+    assert (process.returncode in (130, -signal.SIGINT), error) == (True, b"")
+
+
+def test_a_stage_that_is_interrupted_while_it_imports_ends_quietly(tmp_path):
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/__init__.py").write_text((ROOT / "stages/__init__.py").read_text())
+    (tmp_path / "stages/slow.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "stages.slow"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=variables,
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=50)
+    assert (process.returncode, error) == (-signal.SIGINT, b"")
 
 
 def test_the_line_goes_to_stderr_with_status_1(run_python):

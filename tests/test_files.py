@@ -51,6 +51,37 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path):
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"file.txt": "earlier"}
 
 
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EROFS, "read-only file system; use a folder that can be written to"),
+        (errno.EIO, "input/output error; check the disk or the connection to it"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_one_line_with_its_name(tmp_path, number, message):
+    with pytest.raises(GraftError, match=rf"/file\.txt: {message}$"):
+        _write_half(tmp_path / "file.txt", OSError(number, os.strerror(number)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_one_line(tmp_path):
+    (tmp_path / "models").write_text("not a folder")
+    with pytest.raises(GraftError, match=r"/models/deep/labels\.json: not a directory; check this file$"):
+        write_text(tmp_path / "models/deep/labels.json", "")
+
+
+def test_an_error_about_another_file_is_not_blamed_on_the_one_that_is_written(tmp_path):
+    with pytest.raises(PermissionError, match=r"photo\.jpg"):
+        _write_half(tmp_path / "file.txt", PermissionError(errno.EACCES, "Permission denied", "photo.jpg"))
+
+
+def test_a_name_of_255_bytes_is_written_and_a_longer_one_is_one_line(tmp_path):
+    write_text(tmp_path / ("x" * 251 + ".txt"), "long")
+    assert (tmp_path / ("x" * 251 + ".txt")).read_text() == "long"
+    with pytest.raises(GraftError, match=r"x\.txt: file name too long; use a shorter name$"):
+        write_text(tmp_path / ("x" * 252 + ".txt"), "too long")
+
+
 def test_the_permissions_are_those_of_any_new_file(tmp_path):
     mask = os.umask(0o027)
     try:

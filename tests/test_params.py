@@ -97,7 +97,34 @@ def test_a_layer_is_a_name_an_index_or_a_fraction(load, given, kind, value):
 
 def test_a_class_may_have_a_name_in_any_script(load):
     assert load().display_names is None
-    assert load(display_names={"daisy": "雏菊", 5: "пять"}).display_names == {"daisy": "雏菊", "5": "пять"}
+    assert load(display_names={"daisy": "雏菊", "5": "пять"}).display_names == {"daisy": "雏菊", "5": "пять"}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("{5: five, 12: twelve}", {"5": "five", "12": "twelve"}),
+        ("{yes: oui, no: non}", {"yes": "oui", "no": "non"}),
+        ("{'01': one, rose: R}", {"01": "one", "rose": "R"}),
+    ],
+)
+def test_the_name_of_a_class_is_the_text_that_stands_in_the_file(project, names, expected):
+    assert params.load(changes={"display_names": names}).display_names == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "key"),
+    [
+        ("{1: a, b: c}", "1"),
+        ("{01: a, 02: b}", "01"),
+        ("{b: c, 1e3: a}", "1e3"),
+        ("{null: a}", "null"),
+        ("{true: a}", "true"),
+    ],
+)
+def test_a_name_that_dvc_takes_for_something_else_is_refused_with_the_quotes_it_needs(project, names, key):
+    with pytest.raises(GraftError, match=rf"^params\.yaml: display_names: write the name {key} in quotes, '{key}'$"):
+        params.load(changes={"display_names": names})
 
 
 @pytest.mark.parametrize(("given", "size"), [(500, 500), ("500", 500), ("1.5 gb", 1_500_000_000), ("1000TB", 10**15)])
@@ -336,11 +363,36 @@ def test_a_file_without_keys_is_one_line(project, text):
 
 @pytest.mark.parametrize(
     "content",
-    [b"lr: [1", b"lr: 1\n\tseed: 0", b"lr: \xff", b"a: b: c", b"dataset: 2026-13-01", b"seed: " + b"9" * 5000],
+    [
+        *(b"lr: [1", b"lr: 1\n\tseed: 0", b"lr: \xff", b"a: b: c", b"dataset: 2026-13-01", b"seed: " + b"9" * 5000),
+        *(b"lr: 0x_", b"lr: !!int abc", b"lr: !!bool abc", b"lr: !!timestamp x", b"lr: !!set [a]", b"lr: \0"),
+        *(b"lr: " + b"[" * 3000, b"lr: 1\nseed: 0\nlr: 2", b"gate: {a: 1, a: 1}", "lr: 1".encode("utf-16")),
+    ],
 )
 def test_a_file_that_is_not_yaml_is_one_line(project, content):
     (project.folder / "params.yaml").write_bytes(content)
     with pytest.raises(GraftError, match=r"^params\.yaml: not YAML: [^\n]*$"):
+        params.load()
+
+
+def test_a_value_that_is_not_yaml_is_shown_with_its_line(project):
+    path = project.folder / "params.yaml"
+    path.write_text("seed: 0\nlr: 0x_\n")
+    with pytest.raises(GraftError, match=r"^params\.yaml: not YAML: line 2, `lr: 0x_`: no value \("):
+        params.load()
+
+
+def test_a_file_with_a_byte_order_mark_is_read(project):
+    path = project.folder / "params.yaml"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert params.load().seed == 0
+
+
+def test_a_folder_or_a_file_that_may_not_be_read_is_one_line(project):
+    path = project.folder / "params.yaml"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(GraftError, match=r"^params\.yaml: not a file that can be read \(Is a directory\)$"):
         params.load()
 
 

@@ -281,6 +281,44 @@ def test_a_description_without_a_key_is_one_line(run_predict, image_folder, key)
         run_predict(image_folder)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": "red"}, r"labels is 'red', not a list of names"),
+        ({"labels": ["blue", 3, "red"]}, r"labels is \['blue', 3, 'red'\], not a list of names"),
+        ({"labels": []}, r"labels is \[\], not a list of names"),
+        ({"labels": ["blue", "red"]}, r"it has 2 labels, but models/classifier\.tflite gives 3 probabilities"),
+        ({"image_size": "16"}, r"image_size is '16', not a whole number from 1"),
+        ({"image_size": 17}, r"image_size is 17, but models/classifier\.tflite takes 16 x 16 pixels"),
+        ({"resize": "stretch"}, r"resize is 'stretch', not one of squash, crop, pad, crop_or_pad"),
+        ({"resize": []}, r"resize is \[\], not one of squash, "),
+        ({"crops": 0}, r"crops is 0, not a whole number from 1"),
+        ({"crops": True}, r"crops is True, not a whole number from 1"),
+        ({"display_names": ["a"]}, r"display_names is \['a'\], not a name for each of some labels"),
+        ({"display_names": {"red": 1}}, r"display_names is \{'red': 1\}, not a name for each of some labels"),
+    ],
+)
+def test_a_description_of_another_shape_is_one_line_with_the_key(run_predict, image_folder, changes, message):
+    write_json("models/labels.json", DESCRIPTION | changes)
+    with pytest.raises(GraftError, match=rf"^models/labels\.json: {message}[^\n]*; `dvc repro` writes [^\n]* again$"):
+        run_predict(image_folder)
+
+
+@pytest.mark.parametrize("content", [[], "labels", 5, None, ["labels", "image_size", "resize", "crops"]])
+def test_a_description_that_is_no_object_is_one_line(run_predict, image_folder, content):
+    write_json("models/labels.json", content)
+    with pytest.raises(
+        GraftError, match=r"^models/labels\.json: not a JSON object; `dvc repro` writes the file again$"
+    ):
+        run_predict(image_folder)
+
+
+def test_a_name_that_is_too_long_is_one_line(model, project, run_python):
+    done = run_python("-m", "graft", "predict", "x" * 300, folder=project.folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: ...{'x' * 100}: file name too long; use a shorter name\n"
+
+
 def test_the_command_imports_no_library_that_starts_slowly(run_python):
     script = (
         "import sys, graft.__main__, graft.commands.predict; "

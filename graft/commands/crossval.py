@@ -47,7 +47,7 @@ def listed_images(settings: dict[str, str]) -> str | None:
         stages = yaml.safe_load(experiments.LOCK.read_text(encoding="utf-8"))["stages"]
         dataset = stages["download"]["params"][paths.PARAMETERS.as_posix()]["dataset"]
         text = paths.IMAGES.read_text(encoding="utf-8")
-    except (FileNotFoundError, KeyError):
+    except (FileNotFoundError, KeyError, TypeError):
         # The pipeline has not run here.
         return None
     return text if dataset == params.load(changes=settings).dataset else None

@@ -91,8 +91,9 @@ def run_each(experiments: Sequence[Experiment]) -> Iterator[str]:
     ------
     GraftError
         If one fails; the earlier result of its name is kept. Or if the code, the data or a parameter that no experiment
-        sets has changed since an earlier one: then the results cannot be compared.
+        sets has changed since an earlier one: then the results cannot be compared. Or if there is no commit.
     """
+    revisions.require_commit()
     own_settings = {key for experiment in experiments for key in experiment.settings}
     first_seen: dict[str, tuple[object, str]] = {}
     for number, experiment in enumerate(experiments, start=1):

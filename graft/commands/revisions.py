@@ -6,10 +6,38 @@ from pathlib import Path
 
 from graft.core.errors import GraftError
 
+NEW_REPOSITORY = "run `git init && git add . && git commit -m start`"
+
 
 def git(*arguments: str) -> subprocess.CompletedProcess:
     """Return the outcome of a git command, its output as bytes, whatever its exit status."""
-    return subprocess.run(["git", *arguments], capture_output=True, check=False)
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise GraftError("git: no such program; install it") from error
+
+
+def require_commit() -> None:
+    """Check that git can read this repository and that it has a commit: experiments are kept beside commits.
+
+    Raises
+    ------
+    GraftError
+        If not, with git's own reason.
+    """
+    found = git("rev-parse", "--verify", "HEAD^{commit}")
+    if found.returncode:
+        reason = _reason(found)
+        if "not a git repository" in reason:
+            raise GraftError(f"{Path.cwd()}: {reason}; clone the project with git, or {NEW_REPOSITORY}")
+        if "dubious ownership" in reason:
+            raise GraftError(reason)
+        raise GraftError(f"{Path.cwd()}: git has no commit here ({reason}); {NEW_REPOSITORY}")
+
+
+def _reason(failed: subprocess.CompletedProcess) -> str:
+    """Return all that git says about a failure, in one line: the last lines can be its remedy for the first."""
+    return " ".join(failed.stderr.decode(errors="replace").split()) or f"git says nothing, status {failed.returncode}"
 
 
 def commit_at(revision: str) -> str | None:
@@ -41,7 +69,7 @@ def file_at(revision: str, path: Path) -> bytes:
     # "./" stands for this folder, which need not be the top of the git repository.
     result = git("show", f"{resolve(revision)}:./{path.as_posix()}")
     if result.returncode:
-        raise GraftError(f"{path} at {revision}: {result.stderr.decode(errors='replace').strip().splitlines()[-1]}")
+        raise GraftError(f"{path} at {revision}: {_reason(result)}")
     return result.stdout
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from graft.commands import experiments, revisions
@@ -19,6 +18,7 @@ from graft.core import paths
 from graft.core.errors import GraftError, nearest
 from graft.core.files import write_text
 from graft.report import figures
+from graft.settings.yaml_file import read_yaml
 
 EXAMPLE = "graft study augmentation -S dataset=flower_photos"
 PARTS = ("validation", "test")
@@ -51,12 +51,7 @@ def load(name: str, path: Path = paths.STUDIES) -> Study:
     GraftError
         If there is none of this name, or the file is not as it must be.
     """
-    try:
-        studies = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise GraftError(f"{path}: no such file; run in the folder that holds it") from error
-    except yaml.YAMLError as error:
-        raise GraftError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    studies = read_yaml(path)
     if not isinstance(studies, dict) or name not in studies:
         known = map(str, studies) if isinstance(studies, dict) else ()
         raise GraftError(f"{path}: no study is called {name!r}; {nearest(name, known)}")

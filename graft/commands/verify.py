@@ -7,10 +7,10 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
+from graft.commands import revisions
 from graft.core.errors import GraftError
 from graft.core.paths import repository
+from graft.settings.yaml_file import read_yaml
 
 EXAMPLE = "graft verify"
 LOCK = Path("dvc.lock")
@@ -22,6 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def main(arguments: Namespace) -> int:
     """Print each output that differs; return the exit status, 1 if one does."""
+    revisions.require_commit()
     with TemporaryDirectory(prefix="graft-verify-") as folder:
         clone = Path(folder, "clone")
         _run("git", "clone", "--quiet", str(repository().resolve()), str(clone))
@@ -51,7 +52,10 @@ def output_hashes(lock: Path) -> dict[tuple[str, str], str]:
     """
     if not lock.is_file():
         raise GraftError(f"{LOCK}: the last commit has none; `dvc repro`, then commit it")
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+    content = read_yaml(lock)
+    if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
+        raise GraftError(f"{lock.name}: it lists no stages; `git checkout {LOCK}` brings back that of the last commit")
+    stages = content["stages"]
     return {
         (stage, output["path"]): output["md5"] for stage, entry in stages.items() for output in entry.get("outs", [])
     }

@@ -2,11 +2,26 @@
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from io import TextIOWrapper
 from pathlib import Path
+
+# What helps against the faults of the file system that a user meets, by their number.
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+REMEDIES = {
+    errno.EACCES: "give yourself the permission, or use another folder",
+    errno.EPERM: "give yourself the permission, or use another folder",
+    errno.EROFS: "use a folder that can be written to",
+    errno.ENAMETOOLONG: "use a shorter name",
+    errno.EIO: "check the disk or the connection to it",
+    errno.ENOENT: "check the name; `dvc repro` writes what is missing of the pipeline",
+    **dict.fromkeys(FULL_DISK, "free some space and run again"),
+}
+LONGEST_NAME = 100
 
 
 class GraftError(Exception):
@@ -40,6 +55,7 @@ def run(main: Callable[[], int | None], keeps_outputs: bool = False) -> None:
     keeps_outputs : whether this is a stage whose outputs DVC does not delete before it runs (`persist` in dvc.yaml).
     """
     way_back = "" if keeps_outputs else _way_back()
+    _raise_interrupts()
     # A file name that the terminal has no characters for is no reason to fail.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -53,12 +69,43 @@ def run(main: Callable[[], int | None], keeps_outputs: bool = False) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno is None or (error.filename is None and error.errno not in FULL_DISK):
+            # The file is not known, or it is no fault of the file system.
             raise
-        sys.exit(f"error: {error.filename or 'writing'}: the disk is full; free some space and run again{way_back}")
+        sys.exit(f"error: {file_fault(error)}{way_back}")
     except KeyboardInterrupt:
+        # Another one ends the process at once, where it waits for threads.
+        end_at_interrupts()
         sys.exit(130)
     sys.exit(status)
+
+
+def file_fault(error: OSError) -> str:
+    """Return one line about a fault of the file system: the file, what happened, and what to do."""
+    name = "writing" if error.filename is None else os.fsdecode(error.filename)
+    if len(name) > LONGEST_NAME:
+        name = f"...{name[-LONGEST_NAME:]}"
+    reason = "the disk is full" if error.errno in FULL_DISK else (error.strerror or "an error").lower()
+    return f"{name}: {reason}; {REMEDIES.get(error.errno, 'check this file')}"
+
+
+def end_at_interrupts() -> None:
+    """Let Ctrl+C end the process at once and without a word, from now until `run` starts.
+
+    For the time of imports: nothing is half written then, and libraries would print what interrupts them.
+    """
+    # Not where a parent process has set that interrupts are ignored, and only the main thread may.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler and _in_main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _raise_interrupts() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL and _in_main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _way_back() -> str:

@@ -1,16 +1,15 @@
 """Atomic writes, JSON, CSV and content hashes of files."""
 
 import csv
-import errno
 import hashlib
 import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from graft.core.errors import GraftError
+from graft.core.errors import FULL_DISK, GraftError, file_fault
 
 CHUNK_BYTES = 1 << 20
 
@@ -24,23 +23,31 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     GraftError
-        If the disk is full.
+        If the file cannot be written: the disk is full, or the folder read-only, say.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept: NumPy and Keras choose the format by it.
-    temporary = path.with_name(f".part-{secrets.token_hex(8)}{path.name}")
-    # Not by `tempfile`: its files have permissions of their own, and the umask cannot be read without setting it.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    # The suffix is kept: NumPy and Keras choose the format by it. A whole long name would become too long.
+    temporary = path.with_name(f".part-{secrets.token_hex(8)}{path.name[-32:]}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not by `tempfile`: its files have permissions of their own, and the umask cannot be read without setting it.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise GraftError(f"{path}: the disk is full; free some space and run again") from error
+        if _is_fault_of(path, temporary, error):
+            raise GraftError(file_fault(OSError(error.errno, error.strerror, str(path)))) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _is_fault_of(path: Path, temporary: Path, error: OSError) -> bool:
+    """Say whether an error is about writing a file, not about another file that is read meanwhile."""
+    if error.errno is None:
+        return False
+    return error.errno in FULL_DISK or error.filename in (None, *map(str, (temporary, path, *path.parents)))
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -1,6 +1,7 @@
 """The exported classifier: an image file in, a probability for each class out, without TensorFlow."""
 
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,38 @@ from graft.core.files import read_json
 from graft.core.threads import in_order
 from graft.images import loader
 
-KEYS = ("labels", "image_size", "resize", "crops")
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_names_by_label(value: object) -> bool:
+    return isinstance(value, dict) and _is_list_of_text(list(value.values()))
+
+
+# What each key of the description must hold, in words and as a check.
+KEYS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "labels": ("a list of names", lambda value: _is_list_of_text(value) and value != []),
+    "image_size": ("a whole number from 1", lambda value: type(value) is int and value > 0),
+    "resize": (f"one of {', '.join(loader.RESIZERS)}", lambda value: value in tuple(loader.RESIZERS)),
+    "crops": ("a whole number from 1", lambda value: type(value) is int and value > 0),
+    "display_names": ("a name for each of some labels", _is_names_by_label),
+}
+OPTIONAL = {"display_names": {}}
+
+
+def _checked(description: object, path: Path) -> dict[str, object]:
+    """Return a classifier's description; refuse one with a missing or wrong key."""
+    if not isinstance(description, dict):
+        raise GraftError(f"{path}: not a JSON object; `dvc repro` writes the file again")
+    checked = OPTIONAL | description
+    for key, (expected, is_right) in KEYS.items():
+        if key not in checked:
+            raise GraftError(f"{path}: no key {key!r}; `dvc repro` writes the file again")
+        if not is_right(checked[key]):
+            found = reprlib.repr(checked[key])
+            raise GraftError(f"{path}: {key} is {found}, not {expected}; `dvc repro` writes the file again")
+    return checked
 
 
 class Classifier:
@@ -39,13 +71,18 @@ class Classifier:
                 raise GraftError(
                     f"{path}: no such file; `dvc repro` writes it, `dvc checkout` brings back that of the last run"
                 )
-        self._description = read_json(description)
-        for key in KEYS:
-            if key not in self._description:
-                raise GraftError(f"{description}: no key {key!r}; `dvc repro` writes the file again")
+        self._description = _checked(read_json(description), description)
         self._network = Network(network)
+        size = self._description["image_size"]
+        if self._network.input_shape[:2] != (size, size):
+            height, width = self._network.input_shape[:2]
+            raise GraftError(
+                f"{description}: image_size is {size}, but {network} takes {height} x {width} pixels; "
+                "`dvc repro` writes both files again"
+            )
+        self._files = network, description
         self.labels: list[str] = self._description["labels"]
-        display_names = self._description.get("display_names", {})
+        display_names = self._description["display_names"]
         self.names = [display_names.get(label, label) for label in self.labels]
 
     def crop_probabilities(self, path: Path) -> np.ndarray:
@@ -57,7 +94,14 @@ class Classifier:
             If the file is not a readable image.
         """
         size, resize, crops = (self._description[key] for key in ("image_size", "resize", "crops"))
-        return np.stack([self._network(crop)[-1] for crop in loader.load_crops(path, size, resize, crops)])
+        found = np.stack([self._network(crop)[-1] for crop in loader.load_crops(path, size, resize, crops)])
+        if found.shape[1:] != (len(self.labels),):
+            network, description = self._files
+            raise GraftError(
+                f"{description}: it has {len(self.labels)} labels, but {network} gives {found[0].size} probabilities; "
+                "`dvc repro` writes both files again"
+            )
+        return found
 
     def probabilities(self, path: Path) -> np.ndarray:
         """Return the probability of each class, float32 array (classes,) that sums to 1: the mean over the crops.

@@ -109,12 +109,16 @@ def scales(setting: float | str, free: bool, validation_images: int) -> Sequence
     return SCALES if free and validation_images >= ENOUGH_FOR_SCALES else [1]
 
 
+def unknown_display_names(setting: Mapping[str, str] | None, labels: Sequence[str]) -> list[str]:
+    """Return the names in `display_names` that no class has."""
+    return [label for label in setting or {} if label not in labels]
+
+
 def display_names(setting: Mapping[str, str] | None, labels: Sequence[str]) -> dict[str, str]:
     """Return the display name of each label that has one; warn of a name for an unknown label and leave it out."""
     setting = setting or {}
-    for label in setting:
-        if label not in labels:
-            print(f"warning: display_names: no class is called {label!r}; {nearest(label, labels)}", file=sys.stderr)
+    for label in unknown_display_names(setting, labels):
+        print(f"warning: display_names: no class is called {label!r}; {nearest(label, labels)}", file=sys.stderr)
     return {label: setting[label] for label in labels if label in setting}
 
 

@@ -1,6 +1,7 @@
 """The catalog of data sets, and what `dataset` in params.yaml stands for: a name, a folder, an archive, an address."""
 
 import os
+import reprlib
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -103,9 +104,13 @@ def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
             raise GraftError(f"dataset: {dataset} needs dataset_sha256 in params.yaml, the SHA-256 of its archive")
         return Entry(url=dataset, sha256=sha256)
     path = root / os.path.expanduser(dataset)
-    if path.is_dir() or (path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES)):
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise GraftError(f"dataset: {reprlib.repr(dataset)} cannot be read: {error.strerror}") from error
+    if is_folder or (is_file and path.name.lower().endswith(ARCHIVE_SUFFIXES)):
         return path
-    if path.is_file():
+    if is_file:
         raise GraftError(f"dataset: {dataset} is a file, but none of {', '.join(ARCHIVE_SUFFIXES)}")
     if os.sep in dataset:
         raise GraftError(f"dataset: {dataset}: no such folder or archive")

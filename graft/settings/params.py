@@ -1,10 +1,10 @@
 """The only reader of params.yaml: every key with its type and its range."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from graft.core.errors import GraftError, nearest
@@ -32,6 +32,7 @@ from graft.settings.schema import (
     Size,
     Views,
 )
+from graft.settings.yaml_file import PlainKey, parse_yaml, read_yaml
 
 # Settings of the dense heads alone, with the value that they must have with a linear head.
 DENSE_ONLY = (("widths", []), ("dropout", 0.0), ("l2", 0.0), ("label_smoothing", 0.0), ("ema", 0.0))
@@ -222,8 +223,16 @@ class Parameters(Section):
 
     @field_validator("display_names", mode="before")
     @classmethod
-    def _class_names_may_be_numbers(cls, value: object) -> object:
-        return {str(label): name for label, name in value.items()} if isinstance(value, dict) else value
+    def _dvc_can_sort_the_keys(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        # DVC sorts the keys, which fails for numbers among text. It also reads 01 as 1, and would not see a change.
+        plain = [label for label in value if isinstance(label, PlainKey)]
+        mixed = len(plain) < len(value)
+        wrong = [label for label in plain if mixed or not re.fullmatch("0|[1-9][0-9]*", label)]
+        if wrong:
+            raise ValueError(f"write the name {wrong[0]} in quotes, '{wrong[0]}'")
+        return {str(label): name for label, name in value.items()}
 
     @field_validator("backbone")
     @classmethod
@@ -272,13 +281,7 @@ def load(path: str | Path = PARAMETERS, changes: Mapping[str, str] | None = None
     GraftError
         If the file is missing or not YAML, or a key is unknown, missing, of a wrong type or out of range.
     """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise GraftError(f"{path}: no such file; run in the folder that holds it") from error
-    except (yaml.YAMLError, ValueError) as error:
-        # ValueError: not UTF-8, a date such as 2026-13-01, a number of more than 4,300 digits.
-        raise GraftError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise GraftError(f"{path}: it has no keys and values; params.yaml of the repository has every key")
     for key, text in (changes or {}).items():
@@ -295,7 +298,4 @@ def _change(values: dict, key: str, text: str) -> None:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise GraftError(f"{key}: {section} is a value, not a section; params.yaml has every key with its meaning")
-    try:
-        values[name] = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise GraftError(f"{key}: not a value: {text[:100]}") from error
+    values[name] = parse_yaml(text, key)

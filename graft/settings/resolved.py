@@ -2,6 +2,7 @@
 
 import json
 import os
+import reprlib
 from pathlib import Path
 
 from graft.core.errors import GraftError
@@ -55,7 +56,11 @@ def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
     if weights in WEIGHT_NAMES:
         return {"weights": weights}
     path = root / os.path.expanduser(weights)
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise GraftError(f"weights: {reprlib.repr(weights)} cannot be read: {error.strerror}") from error
+    if not is_file:
         raise GraftError(f"weights: no file {weights}; give one, or one of {', '.join(WEIGHT_NAMES)}")
     return path
 
