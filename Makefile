@@ -23,14 +23,14 @@ help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 repro: $(INSTALLED) ## run the pipeline: dvc repro; and show how often the exported model is right
-	@test -e .git || git rev-parse --git-dir >/dev/null || { echo "error: DVC needs a git repository:" \
+	@test -e .git || git rev-parse --git-dir >/dev/null 2>&1 || { echo "error: DVC needs a git repository:" \
 	"clone the project with git, or run git init && git add . && git commit -m start" >&2; exit 1; }
 	dvc repro
 	dvc metrics show metrics/accuracy.json
 
 # Git takes a file for unchanged whose size and second are those of its index, which DVC writes together: hence `touch`.
 restore: ## go back to the last commit's parameters and results, without training anew
-	@git rev-parse --quiet --verify HEAD >/dev/null || { echo "error: there is no commit to go back to" >&2; exit 1; }
+	@git rev-parse --verify HEAD >/dev/null || { echo "error: git has no commit to go back to, see above" >&2; exit 1; }
 	touch $$(git ls-files $(TRACKED))
 	git checkout --quiet HEAD -- $(TRACKED)
 	@dvc checkout || { echo "error: parameters and metrics are back, but not all models and data: they were never" \

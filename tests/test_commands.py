@@ -65,7 +65,7 @@ def test_the_status_and_the_line_of_a_mistake_are_those_of_the_process(run_pytho
     assert run_python("-m", "graft", "--help").returncode == 0
 
 
-@pytest.mark.parametrize("arguments", ["--help", *(f"{name} --help" for name in COMMANDS), "store size"])
+@pytest.mark.parametrize("arguments", ["--help", *(f"{name} --help" for name in COMMANDS), "store size", "gate"])
 def test_a_reader_that_stops_early_is_no_error(arguments, tmp_path):
     # The reader ends at once, so that nothing of what is printed can be written.
     script = f"'{sys.executable}' -m graft {arguments} | true; exit ${{PIPESTATUS[0]}}"

@@ -104,6 +104,11 @@ def test_an_unknown_name_is_refused_with_the_nearest(tmp_path):
         datasets.find("flower_photo", None, tmp_path)
 
 
+def test_a_name_that_no_file_system_takes_is_one_line_with_the_key(tmp_path):
+    with pytest.raises(GraftError, match=r"^dataset: 'x+\.\.\.x+' cannot be read: File name too long$"):
+        datasets.find("x" * 300, None, tmp_path)
+
+
 def test_a_home_folder_that_is_nobodys_is_one_line(tmp_path):
     with pytest.raises(GraftError, match=r"^dataset: ~nobody-of-that-name/photos: no such folder or archive$"):
         datasets.find("~nobody-of-that-name/photos", None, tmp_path)

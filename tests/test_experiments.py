@@ -1,5 +1,6 @@
 """Experiments: only what has changed is computed, results are of the same inputs, and a failure says where to look."""
 
+import shutil
 from pathlib import Path
 
 import one_stage
@@ -178,3 +179,26 @@ def test_the_validation_accuracy_is_that_of_the_exported_model(repository):
     git("add", ".")
     git("commit", "-q", "-m", "metrics")
     assert experiments.validation_accuracy("HEAD") == 0.8
+
+
+def test_outside_a_git_repository_one_line_says_what_would_do(repository):
+    shutil.rmtree(".git")
+    with pytest.raises(
+        GraftError, match=r"not a git repository [^\n]*; clone the project with git, or run `git init && "
+    ):
+        list(experiments.run_each([experiment("any", lr="0.5")]))
+
+
+def test_without_a_commit_one_line_says_what_would_do(repository):
+    shutil.rmtree(".git")
+    git("init", "-q")
+    with pytest.raises(
+        GraftError, match=r"git has no commit here \([^\n]*\); run `git init && [^\n]+ git commit -m start`$"
+    ):
+        list(experiments.run_each([experiment("any", lr="0.5")]))
+
+
+def test_in_a_repository_of_somebody_else_one_line_has_gits_reason_and_remedy(repository, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(GraftError, match=r"^fatal: detected dubious ownership [^\n]+ --add safe\.directory \S+$"):
+        list(experiments.run_each([experiment("any", lr="0.5")]))

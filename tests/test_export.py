@@ -33,6 +33,11 @@ def test_a_name_for_an_unknown_class_is_left_out_with_a_warning(capsys):
     assert message == "warning: display_names: no class is called 'dasy'; did you mean 'daisy'?\n"
 
 
+def test_names_of_unknown_classes_are_listed_for_the_metrics():
+    assert export.unknown_display_names({"dasy": "雏菊", "roses": "玫瑰"}, LABELS) == ["dasy"]
+    assert export.unknown_display_names(None, LABELS) == []
+
+
 @pytest.mark.parametrize(
     ("setting", "free", "expected"),
     [
@@ -85,6 +90,13 @@ def exported_with(clone, **settings):
     labels = np.array([classifier.labels.index(row["label"]) for row in rows])
     written = json.loads((clone.path / "metrics/export.json").read_text(encoding="utf-8"))
     return written, metrics.accuracy_and_loss(shares, labels)
+
+
+def test_a_name_for_an_unknown_class_stands_in_the_metrics(clone):
+    written, _ = exported_with(clone, display_names={"red": "rouge", "rad": "rouge"})
+    assert written["unknown_display_names"] == ["rad"]
+    written, _ = exported_with(clone, display_names={"red": "rouge"})
+    assert "unknown_display_names" not in written
 
 
 def repeat_validation(clone, times):

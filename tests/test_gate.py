@@ -303,6 +303,17 @@ def test_outside_a_git_repository_there_is_nothing_to_compare_with(run_gate, mon
         run_gate(GOOD, "--against", "main")
 
 
+def test_a_repository_of_somebody_else_is_one_line_with_gits_reason_and_remedy(run_gate, repository, monkeypatch):
+    # Git's own switch for its tests: it takes every folder for another user's.
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    with pytest.raises(
+        GraftError,
+        match=r"at HEAD: fatal: detected dubious ownership in [^\n]+ git config --global --add safe\.directory \S+$",
+    ):
+        run_gate(GOOD, "--against", "HEAD")
+
+
 def test_the_process_exits_with_the_outcome(project, run_python):
     write_json(METRICS, GOOD)
     assert run_python("-m", "graft", "gate", folder=project.folder).returncode == 0

@@ -75,3 +75,8 @@ def test_resolved_weights_are_a_name_or_the_path_of_the_file_behind_the_link(tmp
     source.unlink()
     source.symlink_to(own)
     assert Path(resolved_weights(source)) == own
+
+
+def test_a_name_of_weights_that_no_file_system_takes_is_one_line_with_the_key(tmp_path):
+    with pytest.raises(GraftError, match=r"^weights: 'x+\.\.\.x+' cannot be read: File name too long$"):
+        weights_source("x" * 300, tmp_path)

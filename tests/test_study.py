@@ -106,6 +106,13 @@ def test_an_unknown_study_is_refused_with_the_nearest_names(load):
         study.load("flipz")
 
 
+@pytest.mark.parametrize("content", [b"flips: 0x_", b"flips: 1\nflips: 2", b"\xff", b"a: \0", b"[" * 3000, b"\ta: 1"])
+def test_a_file_that_is_not_yaml_is_one_line(project, content):
+    paths.STUDIES.write_bytes(content)
+    with pytest.raises(GraftError, match=r"^studies\.yaml: not YAML: [^\n]*$"):
+        study.load("flips")
+
+
 @pytest.mark.parametrize("name", yaml.safe_load((ROOT / "studies.yaml").read_text(encoding="utf-8")))
 def test_every_study_of_the_repository_has_settings_that_the_parameters_take_and_no_two_runs_are_the_same(
     name, monkeypatch

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from graft.core.errors import GraftError
 
+NO_REPOSITORY = "not a git repository"
 NEW_REPOSITORY = "run `git init && git add . && git commit -m start`"
 
 
@@ -28,7 +29,7 @@ def require_commit() -> None:
     found = git("rev-parse", "--verify", "HEAD^{commit}")
     if found.returncode:
         reason = _reason(found)
-        if "not a git repository" in reason:
+        if NO_REPOSITORY in reason:
             raise GraftError(f"{Path.cwd()}: {reason}; clone the project with git, or {NEW_REPOSITORY}")
         if "dubious ownership" in reason:
             raise GraftError(reason)
@@ -69,7 +70,9 @@ def file_at(revision: str, path: Path) -> bytes:
     # "./" stands for this folder, which need not be the top of the git repository.
     result = git("show", f"{resolve(revision)}:./{path.as_posix()}")
     if result.returncode:
-        raise GraftError(f"{path} at {revision}: {_reason(result)}")
+        reason = _reason(result)
+        remedy = "; only a clone made by git has other revisions" if NO_REPOSITORY in reason else ""
+        raise GraftError(f"{path} at {revision}: {reason}{remedy}")
     return result.stdout
 
 
