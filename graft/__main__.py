@@ -15,6 +15,7 @@ COMMANDS = {
     "crossval": "Test the settings on every image: each fold of the split is the test part once.",
     "study": "Rank the variants of a study in studies.yaml.",
     "verify": "Run the pipeline of the last commit from nothing, and compare every output with dvc.lock.",
+    "mend": "Repair the files of DVC that a kill or a full disk has left half written.",
     "store": "List, prune or verify the store of computed activations.",
 }
 

@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from graft.core import paths
-from graft.core.files import write_json, write_rows
+from graft.core.files import temporary_folder, write_json, write_rows
 from graft.core.stage import run_stage
 from graft.data import folders
 from graft.data.archives import Bounds
@@ -64,9 +63,8 @@ def replace_outputs(new: Path, earlier: Path) -> None:
 
 def main() -> None:
     parameters = params.load()
-    paths.RAW.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=paths.RAW.parent, prefix=".part-") as name:
-        temporary, new, earlier = Path(name), Path(name, "new"), Path(name, "earlier")
+    with temporary_folder(paths.RAW.parent) as temporary:
+        new, earlier = temporary / "new", temporary / "earlier"
         new.mkdir()
         earlier.mkdir()
         bounds = Bounds(parameters.limits.unpacked_size, parameters.limits.files)

@@ -18,14 +18,21 @@ with importing():
 
     from graft.backbone.frozen import frozen_backbone
     from graft.heads.attach import trainable_network
+    from graft.training.checkpoint import Checkpoint, identity
     from graft.training.fine_tune import examples, fine_tune, resolved_settings, views_in_epochs
     from graft.training.loop import Row
 
+# What training reads, besides the settings. data/split.csv has the hash of each image.
+FILES = (paths.SPLIT, paths.CLASSES, paths.HEAD, paths.BACKBONE_DESCRIPTION, paths.BACKBONE_WEIGHTS, paths.TRUNK)
 HISTORY_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
 def fine_tuned(
-    model: keras.Model, table: ImageTable, parameters: params.Parameters, augment: dict[str, object]
+    model: keras.Model,
+    table: ImageTable,
+    parameters: params.Parameters,
+    augment: dict[str, object],
+    checkpoint: Checkpoint | None,
 ) -> tuple[list[Row], float, dict[str, float]]:
     """Train the network in place; return what `graft.training.fine_tune.fine_tune` returns."""
     train, validation = table.part("train"), table.part("validation")
@@ -47,7 +54,16 @@ def fine_tuned(
             seed=parameters.seed,
             log_folder=tensorboard.log_folder("fine_tune") if settings.tensorboard else None,
             on_epoch=lambda row: bar.update(),
+            checkpoint=checkpoint,
         )
+
+
+def checkpoint_of(parameters: params.Parameters, augment: dict[str, object]) -> Checkpoint:
+    """Return the checkpoint of these settings with the files that are there now."""
+    settings = parameters.fine_tune.model_dump() | {"lr": parameters.lr, "seed": parameters.seed}
+    views = augment | {"views": parameters.augment.views}
+    precision = resolved_settings(parameters.fine_tune, 1).precision
+    return Checkpoint(paths.checkpoint(identity({"train": settings, "views": views, "precision": precision}, FILES)))
 
 
 def main() -> None:
@@ -57,8 +73,9 @@ def main() -> None:
     head, classes = read_head(paths.HEAD)
     table.require_classes(classes, paths.HEAD)
     model = trainable_network(frozen_backbone(), head)
+    checkpoint = checkpoint_of(parameters, augment) if parameters.fine_tune.resume else None
     if parameters.fine_tune.epochs:
-        history, share, figures = fine_tuned(model, table, parameters, augment)
+        history, share, figures = fine_tuned(model, table, parameters, augment, checkpoint)
     else:
         # Without training the network gives what the head gives.
         history, share, figures = [], 0.0, read_json(paths.HEAD_METRICS)["head_validation"]
@@ -68,6 +85,8 @@ def main() -> None:
     precision = resolved_settings(parameters.fine_tune, 1).precision
     used = {"interpolation": share, "flip": augment["flip"], "precision": precision}
     write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures} | used)
+    if checkpoint:
+        checkpoint.delete()
     way = f"{share:.0%} of the way from the head" if share else "the head's weights"
     print(f"fine-tuned for {len(history)} epochs, {way}: {figures['accuracy']:.4f} of the validation images")
 

@@ -21,6 +21,7 @@ FINE_TUNE = {
     "ema": 0.0,
     "interpolation": 1.0,
     "precision": "float32",
+    "resume": False,
     "tensorboard": False,
 }
 

@@ -4,16 +4,32 @@ import errno
 import hashlib
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from graft.core.errors import GraftError
-from graft.core.files import read_json, read_rows, replacing, sha256_of, write_json, write_rows, write_text
+from graft.core.files import (
+    read_json,
+    read_rows,
+    remove_leftovers,
+    replacing,
+    sha256_of,
+    temporary_folder,
+    write_json,
+    write_rows,
+    write_text,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def _write_half(path, error):
@@ -124,6 +140,65 @@ def test_two_writers_of_one_file_leave_one_of_the_two_whole(tmp_path):
         list(threads.map(lambda content: write_text(tmp_path / "file.txt", content), contents * 20))
     assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
     assert (tmp_path / "file.txt").read_text() in contents
+
+
+@contextmanager
+def writer_in_another_process(folder):
+    """Another process that has a file in a temporary folder below `folder`, and does not end by itself."""
+    script = """if True:
+        import sys
+        from graft.core.files import replacing
+        with replacing(sys.argv[1]) as temporary:
+            temporary.write_text("half")
+            print("written", flush=True)
+            sys.stdin.read()
+    """
+    command = [sys.executable, "-c", script, str(folder / "file.txt")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        try:
+            assert process.stdout.readline() == b"written\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_writer_and_the_earlier_file_stays(tmp_path):
+    (tmp_path / "file.txt").write_text("earlier")
+    with writer_in_another_process(tmp_path):
+        pass
+    assert len(list(tmp_path.iterdir())) == 2
+    write_text(tmp_path / "other.txt", "")
+    assert {file.name for file in tmp_path.iterdir()} == {"file.txt", "other.txt"}
+    assert (tmp_path / "file.txt").read_text() == "earlier"
+
+
+def test_what_a_living_process_has_in_a_temporary_folder_stays(tmp_path):
+    with writer_in_another_process(tmp_path) as process:
+        write_text(tmp_path / "other.txt", "")
+        remove_leftovers(tmp_path)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert (tmp_path / "file.txt").read_text() == "half"
+
+
+def test_what_this_process_has_in_a_temporary_folder_stays(tmp_path):
+    with temporary_folder(tmp_path) as folder:
+        (folder / "unpacked").mkdir()
+        remove_leftovers(tmp_path)
+        assert (folder / "unpacked").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_temporary_files_of_earlier_versions_are_removed_and_no_others(tmp_path):
+    for name in (".part-0123456789abcdefhead.npz", "head.npz", ".gitignore", "a.part-b"):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".gitignore", "a.part-b", "head.npz"]
+
+
+def test_leftovers_of_no_folder_are_none(tmp_path):
+    remove_leftovers(tmp_path / "none")
 
 
 def test_text_is_utf_8_with_its_line_ends_as_they_are(tmp_path):

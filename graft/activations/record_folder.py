@@ -190,6 +190,7 @@ class RecordFolder:
             self._close(namespace)
         if namespace not in self._files and (create or self._path(namespace).exists()):
             with self._only_process():
+                self._remove_remains()
                 self._open(namespace, create, renew)
         return self._files.get(namespace)
 

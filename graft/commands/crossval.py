@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from graft.commands import crossval_figures, experiments, revisions
+from graft.commands.mend import mend
 from graft.commands.paired import predictions_table
 from graft.core import paths
 from graft.core.errors import GraftError
@@ -154,6 +155,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def main(arguments: Namespace) -> None:
     """Run every fold of the split, and write metrics/crossval.json and crossval.csv."""
+    mend(paths.repository())
     settings = experiments.parse_settings(arguments.set_param)
     folds = fold_experiments(arguments.name, settings)
     if images := listed_images(settings):

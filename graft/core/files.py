@@ -1,24 +1,79 @@
 """Atomic writes, JSON, CSV and content hashes of files."""
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from graft.core.errors import FULL_DISK, GraftError, file_fault
 
 CHUNK_BYTES = 1 << 20
+# What the name of each temporary folder starts with.
+TEMPORARY = ".part-"
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new empty folder in `parent`, and remove it with all that it holds when the block ends.
+
+    A process that is killed leaves its folder behind; the next call for this `parent` removes it.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(parent)
+    folder, lock = _locked_folder(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked_folder(parent: Path) -> tuple[Path, int]:
+    """Return a new folder and a file descriptor, which locks the folder for as long as this process has it open."""
+    while True:
+        folder = parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+        folder.mkdir()
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            # Another process took it for a leftover before it was locked.
+            continue
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if folder.exists():
+            return folder, lock
+        os.close(lock)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary folders and files in `folder`, but not those of a process that still runs."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        try:
+            lock = os.open(path, os.O_RDONLY)
+        except OSError:
+            # Its process has removed it, or it belongs to somebody else.
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Earlier versions of Graft made files without a folder.
+            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            # A living process has locked it, or the file system has no locks.
+            continue
+        finally:
+            os.close(lock)
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and move that file to `path` when the block ends without an error.
+    """Yield a temporary path of the same name, and move that file to `path` when the block ends without an error.
 
-    Until then an earlier file stays as it was. After an error the temporary file is removed.
+    Until then an earlier file stays as it was. The temporary path is in a `temporary_folder` beside `path`.
 
     Raises
     ------
@@ -26,28 +81,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
         If the file cannot be written: the disk is full, or the folder read-only, say.
     """
     path = Path(path)
-    # The suffix is kept: NumPy and Keras choose the format by it. A whole long name would become too long.
-    temporary = path.with_name(f".part-{secrets.token_hex(8)}{path.name[-32:]}")
+    temporary = path
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Not by `tempfile`: its files have permissions of their own, and the umask cannot be read without setting it.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temporary
-        os.replace(temporary, path)
+        with temporary_folder(path.parent) as folder:
+            temporary = folder / path.name
+            temporary.touch()
+            yield temporary
+            os.replace(temporary, path)
     except OSError as error:
         if _is_fault_of(path, temporary, error):
             raise GraftError(file_fault(OSError(error.errno, error.strerror, str(path)))) from error
         raise
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _is_fault_of(path: Path, temporary: Path, error: OSError) -> bool:
     """Say whether an error is about writing a file, not about another file that is read meanwhile."""
     if error.errno is None:
         return False
-    return error.errno in FULL_DISK or error.filename in (None, *map(str, (temporary, path, *path.parents)))
+    places = (temporary, temporary.parent, path, *path.parents)
+    return error.errno in FULL_DISK or error.filename in (None, *map(str, places))
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 PARAMETERS = Path("params.yaml")
 STUDIES = Path("studies.yaml")
+# The folders of all that the stages write.
+OUTPUTS = (Path("data"), Path("models"), Path("metrics"))
 
 # resolve
 SOURCE = Path("data/source")
@@ -59,3 +61,8 @@ def repository() -> Path:
 def cache_folder() -> Path:
     """Return the folder for what is downloaded or computed once: .cache in the repository, shared by experiments."""
     return repository() / ".cache"
+
+
+def checkpoint(name: str) -> Path:
+    """Return the path of the checkpoint of fine-tuning that has this name."""
+    return cache_folder() / "fine_tune" / f"{name}.npz"

@@ -155,6 +155,7 @@ class FineTune(Section):
     ema: Share
     interpolation: Annotated[float, Range(0, 1, above=True)] | Auto
     precision: Literal["auto", "float32", "bfloat16"]
+    resume: bool
     tensorboard: bool
 
     @model_validator(mode="after")

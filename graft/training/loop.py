@@ -23,6 +23,7 @@ from graft.settings import params
 from graft.settings.optimizers import build_optimizer, ema_options
 from graft.settings.schedules import learning_rate, reduce_on_plateau
 from graft.training.batches import Batch, Examples, mixup_weights, ordered_batches, shuffled_batches
+from graft.training.checkpoint import Checkpoint
 from graft.training.fast_gradients import with_fast_gradients
 from graft.training.flat_network import FlatNetwork
 
@@ -39,6 +40,7 @@ def train(
     seed: int,
     log_folder: Path | None = None,
     on_epoch: Callable[[Row], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Row]:
     """Train a network on stored maps, in place; return the figures of each epoch.
 
@@ -63,6 +65,9 @@ def train(
     log_folder : of TensorBoard's log; None writes none.
     on_epoch : callable or None
         Called with each row as soon as it is there.
+    checkpoint : Checkpoint or None
+        Written after each epoch. If it has the state of an earlier run, with the same other arguments, training goes on
+        from there; the result is the same to the last bit.
 
     Returns
     -------
@@ -83,11 +88,17 @@ def train(
     steps = math.ceil(len(examples.labels) / settings.batch_size)
     flat.compile(optimizer=_optimizer(flat, settings, lr, steps * settings.epochs))
     callbacks = _callbacks(flat, settings, validation is not None, log_folder)
-    step = _training_step(twin, flat, settings, seed)
+    dropout = keras.layers.Dropout(settings.dropout, seed=seed)
+    step = _training_step(twin, flat, settings, dropout)
     validate = _validation(twin, flat, validation, settings.batch_size)
-    history: list[Row] = []
     callbacks.on_train_begin()
-    for epoch in range(settings.epochs):
+    state = [*flat.trainable_variables, *flat.optimizer.variables, *dropout.variables], callbacks.callbacks
+    history: list[Row] = checkpoint.restore(*state) if checkpoint else []
+    for row in history if on_epoch else ():
+        on_epoch(row)
+    for epoch in range(len(history), settings.epochs):
+        if flat.stop_training:
+            break
         callbacks.on_epoch_begin(epoch)
         batches = shuffled_batches(examples, epoch, settings.batch_size, seed)
         row = {"epoch": epoch + 1} | _train_epoch(step, batches, mixup_weights(epoch, settings.mixup, seed))
@@ -96,10 +107,10 @@ def train(
         callbacks.on_test_end()
         callbacks.on_epoch_end(epoch, dict(row))
         history.append(row)
+        if checkpoint:
+            checkpoint.save(*state, history)
         if on_epoch:
             on_epoch(row)
-        if flat.stop_training:
-            break
     callbacks.on_train_end()
     flat.write_back()
     model.set_weights(twin.get_weights())
@@ -163,12 +174,11 @@ def _callbacks(
 
 
 def _training_step(
-    model: keras.Model, flat: FlatNetwork, settings: params.FineTune, seed: int
+    model: keras.Model, flat: FlatNetwork, settings: params.FineTune, dropout: keras.layers.Dropout
 ) -> Callable[..., tuple[tf.Tensor, ...]]:
     """Return a function that takes a step on a batch: it returns the rate, the summed loss and the number right."""
     head, optimizer, variables = model.layers[-1], flat.optimizer, flat.trainable_variables
     body = keras.Model(model.input, head.input)
-    dropout = keras.layers.Dropout(settings.dropout, seed=seed)
     loss_of = keras.losses.CategoricalCrossentropy(
         from_logits=True, label_smoothing=settings.label_smoothing, reduction=None
     )

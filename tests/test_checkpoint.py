@@ -1,0 +1,170 @@
+"""The checkpoint of fine-tuning: what is trained in two runs is what is trained in one, to the last bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from neutral_settings import fine_tune_settings
+from test_training_loop import ENVIRONMENT, ROOT, contrary_examples, digest, examples, network
+
+from graft.training import loop
+from graft.training.batches import Examples
+from graft.training.checkpoint import KEPT_SECONDS, Checkpoint, identity
+
+# By name: the settings, and what the network is validated on.
+RUNS = {
+    "averaged weights, dropout, mixup": (
+        {"ema": 0.25, "dropout": 0.3, "mixup": 0.2, "weight_decay": 0.01, "warmup": 0.3, "label_smoothing": 0.1},
+        examples(seed=1),
+    ),
+    "sgd along a cosine": ({"optimizer": "sgd", "schedule": "cosine"}, None),
+    "rmsprop on a plateau": (
+        {"optimizer": "rmsprop", "schedule": "plateau", "plateau_patience": 2},
+        contrary_examples(),
+    ),
+    "the best epoch, which is the first": ({"monitor": "val_loss"}, contrary_examples()),
+    "early stopping": ({"monitor": "val_loss", "patience": 3, "ema": 0.5}, contrary_examples()),
+    "the most exact epoch": ({"monitor": "val_accuracy", "optimizer": "adam"}, examples(seed=1)),
+}
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+def stop():
+    raise Killed
+
+
+def train(model, validation, checkpoint=None, kill_after=None, kill=stop, **settings):
+    """Train six epochs, but for a kill after one; return the history and the epochs whose examples were read."""
+    data, epochs_read = examples(), set()
+
+    def read(rows, epoch):
+        epochs_read.add(epoch)
+        return data.read(rows, epoch)
+
+    def end(row):
+        if row["epoch"] == kill_after:
+            kill()
+
+    settings = fine_tune_settings(**{"epochs": 6} | settings)
+    options = {"lr": 0.02, "seed": 3, "on_epoch": end, "checkpoint": checkpoint}
+    history = loop.train(model, Examples(read, data.labels), validation, settings, **options)
+    return history, epochs_read
+
+
+@pytest.mark.parametrize(("name", "kill_after"), zip(RUNS, (3, 2, 3, 1, 2, 4), strict=True))
+def test_a_run_that_was_killed_goes_on_to_the_same_weights_and_figures(name, kill_after, tmp_path):
+    settings, validation = RUNS[name]
+    whole, checkpoint = network(), Checkpoint(tmp_path / "state.npz")
+    expected, _ = train(whole, validation, **settings)
+    with pytest.raises(Killed):
+        train(network(), validation, checkpoint, kill_after, **settings)
+    resumed = network(seed=9)
+    resumed.set_weights(network().get_weights())
+    history, epochs_read = train(resumed, validation, checkpoint, **settings)
+    assert history == expected
+    assert digest(resumed) == digest(whole)
+    assert epochs_read == set(range(kill_after, len(expected)))
+
+
+def test_after_the_last_epoch_nothing_is_trained_again(tmp_path):
+    settings, validation = RUNS["early stopping"]
+    checkpoint, first, second = Checkpoint(tmp_path / "state.npz"), network(), network()
+    history, _ = train(first, validation, checkpoint, **settings)
+    assert len(history) < 6
+    assert train(second, validation, checkpoint, **settings) == (history, set())
+    assert digest(second) == digest(first)
+
+
+def test_each_earlier_row_is_reported_too(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "state.npz")
+    history, _ = train(network(), None, checkpoint)
+    rows = []
+    settings = fine_tune_settings(epochs=6)
+    loop.train(network(), examples(), None, settings, 0.02, 3, on_epoch=rows.append, checkpoint=checkpoint)
+    assert rows == history
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_damaged_checkpoint_is_one_line_and_training_starts_anew(share, tmp_path, capsys):
+    checkpoint, expected = Checkpoint(tmp_path / "state.npz"), network()
+    history, _ = train(expected, None, checkpoint)
+    content = checkpoint.path.read_bytes()
+    checkpoint.path.write_bytes(content[: int(len(content) * share)])
+    model = network()
+    assert train(model, None, checkpoint) == (history, set(range(6)))
+    assert digest(model) == digest(expected)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{checkpoint.path}: damaged (")
+    assert line.endswith("); training starts from the first epoch")
+
+
+def test_where_no_checkpoint_can_be_written_training_goes_on_and_says_so(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    history, _ = train(network(), None, Checkpoint(tmp_path / "file/state.npz"), epochs=1)
+    assert len(history) == 1
+    assert capsys.readouterr().out.startswith("no checkpoint: ")
+
+
+def test_a_checkpoint_is_deleted_on_demand_and_one_of_another_run_after_a_month(tmp_path):
+    checkpoint, old, new = (Checkpoint(tmp_path / f"{name}.npz") for name in ("this", "old", "new"))
+    for other in (old, new):
+        other.save([], [], [])
+    os.utime(old.path, (time.time() - KEPT_SECONDS - 60,) * 2)
+    train(network(), None, checkpoint, epochs=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.npz", "this.npz"]
+    checkpoint.delete()
+    checkpoint.delete()
+    assert [path.name for path in tmp_path.iterdir()] == ["new.npz"]
+
+
+def test_the_identity_depends_on_settings_and_on_the_content_of_files(tmp_path):
+    file = tmp_path / "head.npz"
+    file.write_bytes(b"a")
+    first = identity({"lr": 0.1}, [file])
+    assert identity({"lr": 0.1}, [file]) == first
+    assert identity({"lr": 0.2}, [file]) != first
+    file.write_bytes(b"b")
+    assert identity({"lr": 0.1}, [file]) != first
+
+
+def test_a_process_that_is_killed_by_the_system_goes_on_in_another_process_to_the_same_bits(tmp_path):
+    settings, validation = RUNS["averaged weights, dropout, mixup"]
+    whole = network()
+    history, _ = train(whole, validation, **settings)
+    killed, resumed = (
+        subprocess.run(
+            [sys.executable, __file__, tmp_path / "state.npz", str(kill_after)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            check=False,
+        )
+        for kill_after in (4, 0)
+    )
+    assert killed.returncode == -signal.SIGKILL
+    first, last = resumed.stdout.splitlines()
+    assert first == "training goes on after epoch 4, where an earlier run ended"
+    assert json.loads(last) == {"digest": digest(whole), "history": history, "read": [4, 5]}
+
+
+def main(path, kill_after):
+    """Train with the checkpoint at `path`; after an epoch of that number the process kills itself."""
+    settings, validation = RUNS["averaged weights, dropout, mixup"]
+    model = network()
+    history, epochs_read = train(
+        model, validation, Checkpoint(path), kill_after, lambda: os.kill(os.getpid(), signal.SIGKILL), **settings
+    )
+    print(json.dumps({"digest": digest(model), "history": history, "read": sorted(epochs_read)}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
