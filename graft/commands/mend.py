@@ -18,8 +18,8 @@ import yaml
 
 from graft.commands import revisions
 from graft.core.errors import GraftError
-from graft.core.files import write_bytes
-from graft.core.paths import repository
+from graft.core.files import remove_leftovers, write_bytes
+from graft.core.paths import OUTPUTS, repository
 
 EXAMPLE = "graft mend"
 LOCK = Path("dvc.lock")
@@ -37,8 +37,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(arguments: Namespace) -> None:
-    """Repair both files in the repository."""
+    """Repair both files in the repository, and remove what a stage that was killed has left half written."""
     mend(repository())
+    for folder in OUTPUTS:
+        remove_leftovers(repository() / folder)
 
 
 def mend(folder: Path) -> None:

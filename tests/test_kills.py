@@ -1,0 +1,214 @@
+"""SIGKILL at any moment of `dvc repro`: after `graft mend` it goes on, and ends with the same hashes."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+
+import pytest
+import yaml
+from clones import experiments, ran
+
+PATIENCE_SECONDS = 600
+# Python imports this file when it starts, in DVC as in the stages. When KILL_PATH is opened to be written, for the
+# KILL_COUNT-th time, the whole process group is killed KILL_DELAY seconds later.
+KILL_AT_A_WRITE = """
+import os, signal, sys, time
+
+path, count, delay = os.environ["KILL_PATH"], int(os.environ["KILL_COUNT"]), float(os.environ["KILL_DELAY"])
+opened = 0
+
+def hook(event, arguments):
+    global opened
+    if event == "open" and isinstance(arguments[0], str) and arguments[0].endswith(path):
+        if arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            opened += 1
+            if opened == count and os.fork() == 0:
+                time.sleep(delay)
+                os.killpg(0, signal.SIGKILL)
+
+sys.addaudithook(hook)
+"""
+# What DVC writes in place, and how often it does so in one run of all stages at most.
+WRITES = {".dvc/tmp/rwlock": 40, "dvc.lock": 9}
+
+
+@dataclass
+class Kill:
+    """A kill some seconds after the start, or after the `count`-th time that DVC opens a file to write it."""
+
+    delay: float
+    path: str = ""
+    count: int = 0
+
+    @classmethod
+    def random(cls, generator: random.Random) -> "Kill":
+        if path := generator.choice(["", "", *WRITES]):
+            return cls(generator.uniform(0, 0.01), path, generator.randint(1, WRITES[path]))
+        return cls(generator.uniform(0.2, 9))
+
+
+def start(clone, *command, **variables):
+    """Start a command in a process group of its own; its output goes to the file `log`."""
+    with (clone.folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            cwd=clone.path,
+            env=clone.environment() | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def log_of(clone):
+    return (clone.folder / "log").read_text(encoding="utf-8", errors="replace")
+
+
+def killed(clone, kill):
+    """Run `dvc repro` with this kill; return whether it was killed before it ended."""
+    variables = {}
+    if kill.path:
+        hooks = clone.folder / "hooks"
+        hooks.mkdir(exist_ok=True)
+        (hooks / "sitecustomize.py").write_text(KILL_AT_A_WRITE)
+        variables = {"PYTHONPATH": str(hooks), "KILL_PATH": kill.path}
+        variables |= {"KILL_COUNT": str(kill.count), "KILL_DELAY": str(kill.delay)}
+    process = start(clone, "dvc", "repro", **variables)
+    try:
+        process.wait(PATIENCE_SECONDS if kill.path else kill.delay)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert process.returncode in (0, -signal.SIGKILL), f"{kill}\n{log_of(clone)}"
+    return process.returncode != 0
+
+
+def results(clone):
+    """Return the hash of each output and what dvc.lock says of each stage."""
+    # This link leads to images of the clone's own.
+    outputs = clone.outputs() | {"data/source": None}
+    return outputs, yaml.safe_load((clone.path / "dvc.lock").read_text(encoding="utf-8"))
+
+
+def forget(clone):
+    """Bring a clone to the state in which nothing has run: no outputs, no cache, no store; nothing in dvc.lock."""
+    clone.git("reset", "--quiet", "--hard")
+    clone.git("clean", "--quiet", "-fdx")
+    (clone.path / "dvc.lock").unlink()
+    shutil.rmtree(clone.folder / "site", ignore_errors=True)
+
+
+def survive(clone, expected, kills, in_a_row, generator):
+    """Kill `dvc repro` that often, up to `in_a_row` times in one run of all stages; each must end as expected.
+
+    Returns
+    -------
+    How many kills there were for each kind: at a time, or at a write of a file; and how many files were repaired.
+    """
+    counts, repaired, total = {}, 0, 0
+    while total < kills:
+        forget(clone)
+        for _ in range(min(in_a_row, kills - total)):
+            kill = Kill.random(generator)
+            done = killed(clone, kill)
+            total += done
+            counts[kill.path or "time"] = counts.get(kill.path or "time", 0) + done
+            # As `make repro` does.
+            lines = clone.run("python", "-m", "graft", "mend").splitlines()
+            assert all(re.match(r"(dvc\.lock|\.dvc/tmp/rwlock): damaged, ", line) for line in lines), lines
+            repaired += len(lines)
+            if not done:
+                break
+        clone.dvc("repro")
+        assert results(clone) == expected, kill
+        print(f"{total} of {kills} kills: {counts}, {repaired} files repaired", flush=True)
+    return counts, repaired
+
+
+def test_a_run_that_is_killed_six_times_ends_with_the_same_hashes(finished, clone):
+    expected = results(finished)
+    survive(clone, expected, kills=6, in_a_row=6, generator=random.Random(4))
+
+
+@pytest.mark.slow
+@pytest.mark.kills
+def test_a_hundred_kills_over_all_stages_and_the_writes_of_dvc_lose_nothing(finished, clone):
+    counts, repaired = survive(clone, results(finished), kills=100, in_a_row=10, generator=random.Random(28))
+    assert sum(counts.values()) >= 100
+    assert all(counts[kind] >= 10 for kind in ("time", *WRITES))
+    assert repaired >= 5
+
+
+@pytest.mark.parametrize("path", WRITES)
+def test_a_kill_while_dvc_writes_its_own_file_is_repaired(finished, clone, path):
+    """Whatever such a kill leaves, from nothing to the whole file, the next run ends with the same hashes."""
+    clone.set(display_names={"red": "rouge"})
+    assert killed(clone, Kill(0.0005, path, 2))
+    clone.run("python", "-m", "graft", "mend")
+    clone.git("checkout", "--quiet", "params.yaml")
+    clone.dvc("repro")
+    assert results(clone) == results(finished)
+
+
+def wait_until(condition, process, clone):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert process.poll() is None, log_of(clone)
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_fine_tuning_goes_on_from_its_checkpoint_and_gives_the_same_bytes(clone, tmp_path):
+    clone.set(fine_tune__epochs=40, fine_tune__dropout=0.2)
+    clone.dvc("repro", "train_head")
+    whole = clone.copied(tmp_path / "whole")
+    whole.dvc("repro", "fine_tune")
+    process = start(clone, "dvc", "repro", "fine_tune")
+    wait_until(lambda: list(clone.path.glob(".cache/fine_tune/*.npz")), process, clone)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    output = clone.dvc("repro", "fine_tune")
+    assert re.search(r"^training goes on after epoch \d+, where an earlier run ended$", output, re.MULTILINE)
+    assert results(clone) == results(whole)
+    assert not list(clone.path.glob(".cache/fine_tune/*"))
+
+
+def test_without_resume_no_checkpoint_is_written(clone):
+    clone.set(fine_tune__resume=False)
+    clone.dvc("repro", "fine_tune")
+    assert not (clone.path / ".cache/fine_tune").exists()
+
+
+def test_a_second_repro_at_the_same_time_is_refused_and_the_first_loses_nothing(finished, clone):
+    forget(clone)
+    process = start(clone, "dvc", "repro")
+    wait_until(lambda: ran(log_of(clone)), process, clone)
+    second = clone.attempt("dvc", "repro")
+    assert second.returncode != 0
+    assert re.search(r"Unable to acquire lock|is busy, it is being blocked by", second.stderr), second.stderr
+    assert process.wait(PATIENCE_SECONDS) == 0, log_of(clone)
+    assert ran(clone.dvc("repro")) == []
+    assert results(clone) == results(finished)
+
+
+def test_two_experiments_on_one_store_give_what_each_gives_alone(clone, tmp_path):
+    settings = {"one": "augment.rotation=20", "two": "augment.zoom=0.1"}
+    alone = clone.copied(tmp_path / "alone")
+    for name, setting in settings.items():
+        alone.dvc("exp", "run", "--temp", "--name", name, "-S", setting)
+    shutil.rmtree(clone.path / ".cache")
+    running = []
+    for name, setting in settings.items():
+        running.append(start(clone, "dvc", "exp", "run", "--temp", "--name", name, "-S", setting))
+        # DVC sets up one temporary clone at a time.
+        wait_until(lambda: ran(log_of(clone)), running[-1], clone)
+    assert [process.wait(PATIENCE_SECONDS) for process in running] == [0, 0], log_of(clone)
+    for name in settings:
+        locks = [yaml.safe_load(place.git("show", f"{experiments(place)[name]}:dvc.lock")) for place in (clone, alone)]
+        assert locks[0] == locks[1]
