@@ -17,7 +17,7 @@ MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weight
 
 TRACKED := params.yaml dvc.lock metrics
 
-.PHONY: help repro restore crossval study test test-all bench check setup
+.PHONY: help repro restore crossval study test test-all test-kills bench check setup
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -49,6 +49,9 @@ test: $(INSTALLED) ## check the style and run the tests
 
 test-all: $(INSTALLED) ## run the slow tests too
 	pytest -n auto -m ''
+
+test-kills: $(INSTALLED) ## kill `dvc repro` a hundred times: it must end with the same hashes
+	pytest -m kills
 
 bench: $(INSTALLED) ## measure all claims, which takes hours, and rewrite benchmarks/RESULTS.md: ARCHIVE= WEIGHTS= IMAGES= PAIRS=
 	@set -e; for name in $(BENCHMARKS); do echo "benchmarks.$$name"; python -m benchmarks.$$name $(MEASURED_WITH); done

@@ -218,7 +218,7 @@ def test_a_data_set_with_its_own_test_part_is_refused_after_the_first_run_on_it(
     assert re.fullmatch(r"1 of 5: crossval-fold0 \(\d+ s\)\n", capsys.readouterr().out)
 
 
-LOCK = "stages: {download: {cmd: any, params: {params.yaml: {dataset: digits}}}}\n"
+LOCK = "schema: '2.0'\nstages: {download: {cmd: any, params: {params.yaml: {dataset: digits}}}}\n"
 
 
 def test_a_data_set_with_its_own_test_part_that_the_workspace_has_is_refused_before_anything_runs(pipeline, capsys):
