@@ -313,12 +313,6 @@ def test_a_description_that_is_no_object_is_one_line(run_predict, image_folder, 
         run_predict(image_folder)
 
 
-def test_a_name_that_is_too_long_is_one_line(model, project, run_python):
-    done = run_python("-m", "graft", "predict", "x" * 300, folder=project.folder)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: ...{'x' * 100}: file name too long; use a shorter name\n"
-
-
 def test_the_command_imports_no_library_that_starts_slowly(run_python):
     script = (
         "import sys, graft.__main__, graft.commands.predict; "
