@@ -35,7 +35,7 @@ OPTIONAL = {"display_names": {}}
 def _checked(description: object, path: Path) -> dict[str, object]:
     """Return a classifier's description; refuse one with a missing or wrong key."""
     if not isinstance(description, dict):
-        raise GraftError(f"{path}: not a JSON object; `dvc repro` writes it again")
+        raise GraftError(f"{path}: not a JSON object; `dvc repro` writes the file again")
     checked = OPTIONAL | description
     for key, (expected, is_right) in KEYS.items():
         if key not in checked:
