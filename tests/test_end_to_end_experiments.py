@@ -212,7 +212,9 @@ def test_dvc_draws_the_wanted_plots_with_named_axes_and_no_other(finished):
         "Share of each actual class by predicted class",
         "Loss by epoch of fine-tuning",
         "Accuracy by epoch of fine-tuning",
+        "Learning rate by epoch of fine-tuning",
     }
     assert set(re.findall(r'"title": "([^"]+)"', page)) == {
         "actual class", "predicted class", "epoch", "cross-entropy (nats)", "share of the images that are right",
+        "learning rate",
     }  # fmt: skip

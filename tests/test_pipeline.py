@@ -102,6 +102,15 @@ def test_only_the_links_that_resolve_makes_are_kept_out_of_the_run_cache():
     assert persistent == {"resolve"}
 
 
+def test_dvc_can_keep_every_other_stage_in_its_run_cache():
+    """It keeps none with an output outside of its cache that is no metric and no plot."""
+    for stage in STAGES.values():
+        for output in stage.get("outs", []):
+            if isinstance(output, dict):
+                (options,) = output.values()
+                assert options.get("cache", True) or options.get("persist"), output
+
+
 def test_the_pipeline_is_a_page_that_a_person_reads():
     assert len(PIPELINE.splitlines()) <= 180
 
