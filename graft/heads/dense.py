@@ -32,13 +32,16 @@ class Batches(keras.utils.PyDataset):
         the views of epoch 0 in every epoch.
     """
 
-    def __init__(self, read: Callable[[np.ndarray, int], np.ndarray], labels: np.ndarray, size: int, seed: int | None):
+    def __init__(
+        self, read: Callable[[np.ndarray, int], np.ndarray], labels: np.ndarray, size: int, seed: int | None
+    ) -> None:
         super().__init__()
         self._read, self._labels, self._size, self._seed = read, labels, size, seed
         self.start(0)
 
     def start(self, epoch: int) -> None:
-        """Start an epoch, from 0. (Some versions of Keras call `on_epoch_end` once too often, so it is not used.)"""
+        """Start an epoch, from 0."""
+        # Not `on_epoch_end`: some versions of Keras call it once too often.
         count = len(self._labels)
         if self._seed is None:
             self._epoch, self._rows = 0, np.arange(count)

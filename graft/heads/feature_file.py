@@ -27,7 +27,7 @@ class FeatureFile:
         If the file does not exist.
     """
 
-    def __init__(self, path: Path, rows: np.ndarray):
+    def __init__(self, path: Path, rows: np.ndarray) -> None:
         if not path.is_file():
             raise GraftError(f"{path}: no such file; `dvc repro` writes it")
         self._path, self._rows = path, rows

@@ -1,6 +1,7 @@
 """Heads as Keras layers: build the layers, make the initial weights, and read the trained weights back."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import keras
 import numpy as np
@@ -50,7 +51,9 @@ def _squeeze_and_excite(maps: keras.KerasTensor, block: tuple[Dense, ...], l2: f
     return keras.layers.Multiply(name="head_scaled")([maps, weights])
 
 
-def _dense(name: str, weights: Dense, activation: str | None, l2: float) -> Callable:
+def _dense(
+    name: str, weights: Dense, activation: str | None, l2: float
+) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
     """Return a function that calls a new Dense layer with these weights."""
     layer = keras.layers.Dense(
         len(weights[1]), activation, kernel_regularizer=keras.regularizers.L2(l2) if l2 else None, name=name
@@ -87,7 +90,7 @@ def initial_head(shape: tuple[int, ...], classes: int, settings: params.Head, se
         block = (layer(shape[-1], bottleneck), layer(bottleneck, shape[-1]))
     inputs = pool_array(np.zeros((1, *shape), np.float32), pooling).size
     widths = [inputs, *settings.widths, classes]
-    dense = tuple(layer(*ends) for ends in zip(widths[:-1], widths[1:], strict=True))
+    dense = tuple(layer(*ends) for ends in pairwise(widths))
     return Head(settings.kind, dense, block, pooling)
 
 

@@ -126,7 +126,7 @@ def fit(examples: Examples, chosen: Hyperparameters) -> Head:
     return linear(*(np.tensordot(weights, arrays, 1).astype(np.float32) for arrays in (kernels, biases)))
 
 
-def choose_C(examples: Examples, folds: Sequence[Fold]) -> float:
+def choose_C(examples: Examples, folds: Sequence[Fold]) -> float:  # noqa: N802 - scikit-learn calls it C
     """Return the value of `C_VALUES` with the lowest cross-entropy in cross-validation."""
     return float(C_VALUES[int(cross_validation_losses(examples, folds).argmin())])
 
@@ -151,7 +151,7 @@ def choose_lda(examples: Examples, C: float, shares: Sequence[float], folds: Seq
         mean = (1 - share) * logits[0] + share * logits[1]
         return cross_entropy(softmax(mean / fit_temperature(mean, labels)), labels)
 
-    return Hyperparameters(C, min(shares, key=loss), tuple(temperatures))
+    return Hyperparameters(C, min(shares, key=loss), (temperatures[0], temperatures[1]))
 
 
 def cross_validation_losses(examples: Examples, folds: Sequence[Fold]) -> np.ndarray:

@@ -86,7 +86,8 @@ def train_dense(train: FeatureSet, validation: FeatureSet, settings: params.Head
         features = train.features[images]
         views = np.array([view_in_epoch(train.sha256[image], epoch, settings.views) for image in images])
         if (augmented := np.flatnonzero(views)).size:
-            features[augmented] = train.views[images[augmented], views[augmented] - 1]
+            # `settings.views` is 0 where there are none.
+            features[augmented] = train.views[images[augmented], views[augmented] - 1]  # type: ignore[index]
         return features
 
     shape = train.features.shape[1:]
