@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -69,7 +70,7 @@ def examples(activations: Activations, images: Sequence[Request], labels: np.nda
 
 
 def fine_tune(
-    model: keras.Model, train: Examples, validation: Examples, settings: params.FineTune, **options: object
+    model: keras.Model, train: Examples, validation: Examples, settings: params.FineTune, **options: Any
 ) -> tuple[list[loop.Row], float, dict[str, float]]:
     """Train a network in place, then interpolate its weights and calibrate it on the validation part.
 

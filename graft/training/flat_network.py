@@ -1,11 +1,14 @@
 """A network whose trainable weights are two long vectors."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+# Each long vector, with the weights of the network that it has one after the other.
+Parts = tuple[tuple[keras.Variable, list[keras.Variable]], ...]
 
 
 class FlatNetwork(keras.Model):
@@ -27,16 +30,16 @@ class FlatNetwork(keras.Model):
         float32 (values,).
     """
 
-    def __init__(self, network: keras.Model):
+    def __init__(self, network: keras.Model) -> None:
         super().__init__(name=network.name)
         weights = network.trainable_variables
         kernels = [weight for weight in weights if len(weight.shape) > 1]
         vectors = [weight for weight in weights if len(weight.shape) == 1]
         # Functions, because Keras counts the variables that it finds in an attribute among this model's own weights.
-        self._network_variables = lambda: network.variables
-        self._parts = lambda: ((self.kernels, kernels), (self.vectors, vectors))
-        self.kernels = self._concatenated(kernels, "kernels")
-        self.vectors = self._concatenated(vectors, "vectors")
+        self._network_variables: Callable[[], list[keras.Variable]] = lambda: network.variables
+        self._parts: Callable[[], Parts] = lambda: ((self.kernels, kernels), (self.vectors, vectors))
+        self.kernels: keras.Variable = self._concatenated(kernels, "kernels")
+        self.vectors: keras.Variable = self._concatenated(vectors, "vectors")
         self.built = True
 
     def _concatenated(self, weights: list[keras.Variable], name: str) -> keras.Variable:

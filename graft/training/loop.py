@@ -83,10 +83,11 @@ def train(
     """
     if not settings.epochs:
         return []
+    epochs = int(settings.epochs)
     twin = with_fast_gradients(model, settings.precision)
     flat = FlatNetwork(twin)
     steps = math.ceil(len(examples.labels) / settings.batch_size)
-    flat.compile(optimizer=_optimizer(flat, settings, lr, steps * settings.epochs))
+    flat.compile(optimizer=_optimizer(flat, settings, lr, steps * epochs))
     callbacks = _callbacks(flat, settings, validation is not None, log_folder)
     dropout = keras.layers.Dropout(settings.dropout, seed=seed)
     step = _training_step(twin, flat, settings, dropout)
@@ -185,11 +186,11 @@ def _training_step(
 
     # By XLA the update reads and writes each vector once.
     @tf.function(autograph=False, jit_compile=True)
-    def update(*gradients):
+    def update(*gradients: tf.Tensor) -> None:
         optimizer.apply(gradients, variables)
 
     @tf.function(autograph=False)
-    def step(maps, labels, weights, own_weight):
+    def step(maps: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, own_weight: tf.Tensor) -> tuple[tf.Tensor, ...]:
         maps, targets = tf.cast(maps, tf.float32), tf.one_hot(labels, head.units)
         if settings.mixup:
             maps, targets, weights = (_mix_rows(values, own_weight) for values in (maps, targets, weights))
