@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -42,14 +43,15 @@ class Family:
         ``untrained_classifier(record)`` returns the whole network, untrained.
     """
 
-    build: Callable
-    scale: Callable
-    published: Callable | None = None
-    classifier: Callable | None = None
-    untrained_classifier: Callable | None = None
+    build: Callable[[Backbone, int], keras.Model]
+    scale: Callable[[Backbone, keras.KerasTensor], keras.KerasTensor]
+    # Any where there is None: `build.build` refuses what has no published weights before it calls them.
+    published: Callable[[Backbone, int], keras.Model] | Any = None
+    classifier: Callable[[Backbone], keras.Model] | Any = None
+    untrained_classifier: Callable[[Backbone], keras.Model] | Any = None
 
 
-def _keras_application(record: Backbone, image_size: int, **options) -> keras.Model:
+def _keras_application(record: Backbone, image_size: int, **options: Any) -> keras.Model:
     constructor = getattr(keras.applications, record.name.partition("_")[0])
     if record.alpha is not None:
         options["alpha"] = record.alpha
@@ -94,7 +96,7 @@ def _timeout() -> Iterator[None]:
 def _efficientnet(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
     """Build EfficientNet with the layer that Keras adds for ImageNet weights: any weights then have the same layers."""
 
-    def call(layer, *tensors, **options):
+    def call(layer: keras.Layer, *tensors: keras.KerasTensor, **options: Any) -> keras.KerasTensor:
         output = layer(*tensors, **options)
         if isinstance(layer, keras.layers.Normalization):
             output = keras.layers.Rescaling(EFFICIENTNET_SCALES, name="rescaling_1")(output)
@@ -139,7 +141,7 @@ def _untrained_efficientnet_classifier(record: Backbone) -> keras.Model:
     return _efficientnet(record, record.image_size, include_top=True)
 
 
-def _keras_scaling(record: Backbone, images):
+def _keras_scaling(record: Backbone, images: keras.KerasTensor) -> keras.KerasTensor:
     return getattr(keras.applications, record.module).preprocess_input(images)
 
 
@@ -151,11 +153,11 @@ def _untrained_lite_classifier(record: Backbone) -> keras.Model:
     return efficientnet_lite.build_classifier(record.name, record.image_size)
 
 
-def _lite_scaling(record: Backbone, images):
+def _lite_scaling(record: Backbone, images: keras.KerasTensor) -> keras.KerasTensor:
     return (images - 127.0) / 128.0
 
 
-def _unit_scaling(record: Backbone, images):
+def _unit_scaling(record: Backbone, images: keras.KerasTensor) -> keras.KerasTensor:
     return images / 255.0
 
 

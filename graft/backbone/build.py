@@ -51,7 +51,7 @@ def build(name: str, image_size: int, weights: str) -> keras.Model:
     return model
 
 
-def preprocess(name: str, images):
+def preprocess(name: str, images: keras.KerasTensor) -> keras.KerasTensor:
     """Scale images to the values that the network was trained on; the argument does not change.
 
     Parameters

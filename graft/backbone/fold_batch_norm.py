@@ -1,5 +1,7 @@
 """Folding batch normalisation in inference mode into the layer before it: the same function in fewer operations."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -33,11 +35,11 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
     norms = _foldable_norms(model)
     targets = set(norms.values())
 
-    def clone(layer):
+    def clone(layer: keras.Layer) -> keras.Layer:
         changes = {"use_bias": True} if layer.name in targets else {}
         return type(layer).from_config(layer.get_config() | changes)
 
-    def call(layer, *tensors, **options):
+    def call(layer: keras.Layer, *tensors: keras.KerasTensor, **options: Any) -> keras.KerasTensor:
         return tensors[0] if layer.name in norms else layer(*tensors, **options)
 
     folded = keras.models.clone_model(model, clone_function=clone, call_function=call)
@@ -61,7 +63,7 @@ def _foldable_norms(model: keras.Model) -> dict[str, str]:
         if isinstance(layer, keras.layers.BatchNormalization):
             # None for the first layer of a top: no layer of the top has written its input.
             writer = writers.get(id(layer.input))
-            if type(writer) in KERNELS and _is_linear(writer) and readers.count(id(layer.input)) == 1:
+            if writer and type(writer) in KERNELS and _is_linear(writer) and readers.count(id(layer.input)) == 1:
                 norms[layer.name] = writer.name
     return norms
 

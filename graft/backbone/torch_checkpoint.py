@@ -51,7 +51,9 @@ class _Tensor:
     strides: tuple[int, ...]
 
 
-def _rebuild_tensor(storage, offset, shape, strides, *_ignored) -> _Tensor:
+def _rebuild_tensor(
+    storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_ignored: object
+) -> _Tensor:
     # The other arguments, requires_grad and the backward hooks, are for training in PyTorch.
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 

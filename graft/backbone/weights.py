@@ -93,17 +93,17 @@ def _require_finite(model: keras.Model) -> None:
 
 
 def number_names(model: keras.Model) -> keras.Model:
-    """Number the automatic names of a model's layers as in a fresh session: conv2d, conv2d_1, ...; return the model.
+    """Give layers with automatic names the numbers of a fresh session: conv2d, conv2d_1, ...; return the model.
 
     Keras counts in each process: without this, a name would depend on what the process built before.
     """
     groups = defaultdict(list)
     for operation in model.operations:
-        prefix, number = re.fullmatch(r"(.+?)(?:_(\d+))?", operation.name).groups(default="0")
+        prefix, number = re.findall(r"\A(.+?)(?:_(\d+))?\Z", operation.name)[0]
         if type(operation).__name__ == "InputLayer":
             operation.name = "input_layer"
         elif prefix.replace("_", "") == type(operation).__name__.lower():
-            groups[prefix].append((int(number), operation))
+            groups[prefix].append((int(number or 0), operation))
     for prefix, numbered in groups.items():
         for rank, (_, operation) in enumerate(sorted(numbered, key=itemgetter(0))):
             operation.name = f"{prefix}_{rank}" if rank else prefix
