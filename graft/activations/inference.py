@@ -5,14 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from graft.activations.litert import Network
-from graft.activations.store import Store, namespace_of
+from graft.activations.store import Key, Store, namespace_of
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import read_json
@@ -20,7 +20,7 @@ from graft.core.threads import in_order
 from graft.images import augmentation, loader
 
 # Maps are only trained on: half precision keeps 11 bits of each value and takes half the disk. Features stay exact.
-DTYPES = {"map": np.dtype(np.float16), "features": np.dtype(np.float32)}
+DTYPES: dict[str, np.dtype] = {"map": np.dtype(np.float16), "features": np.dtype(np.float32)}
 RECORDS_PER_TRANSACTION = 128
 ROWS_AT_ONCE = 256
 
@@ -46,7 +46,7 @@ class Pixels:
 
     size: int
     resize: str
-    augment: Mapping[str, object] | None = None
+    augment: Mapping[str, Any] | Any = None
 
     def views(self, path: Path, sha256: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield the views of those numbers, each uint8 (size, size, 3), reading the file once.
@@ -57,7 +57,8 @@ class Pixels:
             If the file is missing or no readable image.
         """
         image = loader.read(path, self.size, self.resize)
-        base = augmentation.extended(self._base(image)) if any(numbers) else None
+        if any(numbers):
+            base = augmentation.extended(self._base(image))
         for number in numbers:
             if number == 0:
                 yield np.asarray(loader.resized(image, self.size, self.resize))
@@ -111,7 +112,7 @@ class Activations:
     store : where activations are kept.
     """
 
-    def __init__(self, network: Network, outputs: Sequence[str], pixels: Pixels, store: Store):
+    def __init__(self, network: Network, outputs: Sequence[str], pixels: Pixels, store: Store) -> None:
         self._network = network
         self._outputs = tuple(outputs)
         self._pixels = pixels
@@ -149,7 +150,7 @@ class Activations:
             If a file is no readable image, or its last output has values that its type cannot represent.
         """
         wanted = {_key(request): request for request in requests}
-        found: set[str] = set()
+        found: set[Key] = set()
         for namespace, keys in self._by_namespace(self._outputs[-1], wanted.values()).items():
             found |= self._store.contains_many(namespace, keys)
         missing = [request for key, request in wanted.items() if key not in found]
@@ -166,7 +167,7 @@ class Activations:
         What the store lacks, or has lost, is computed. Raises what `fill` raises.
         """
         wanted = {_key(request): request for request in requests}
-        found: dict[str, np.ndarray] = {}
+        found: dict[Key, np.ndarray] = {}
         for namespace, keys in self._by_namespace(output, wanted.values()).items():
             found |= self._store.get_many(namespace, keys)
         missing = [request for key, request in wanted.items() if key not in found]
@@ -199,7 +200,7 @@ class Activations:
         return keys
 
 
-def image_requests(files: Sequence[Path], sha256: Sequence[str]) -> list[Request]:
+def image_requests(files: Sequence[Path], sha256: Iterable[str]) -> list[Request]:
     """Return the requests of images as they are.
 
     Parameters
@@ -220,7 +221,7 @@ def write_features(activations: Activations, requests: Sequence[Request], shape:
             file.write(activations.read("features", requests[start : start + ROWS_AT_ONCE]).tobytes())
 
 
-def frozen_activations(outputs: Sequence[str], augment: Mapping[str, object], store: Store) -> Activations:
+def frozen_activations(outputs: Sequence[str], augment: Mapping[str, Any], store: Store) -> Activations:
     """Return the activations of the frozen backbone in data/backbone.
 
     Parameters

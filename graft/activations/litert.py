@@ -34,7 +34,7 @@ class Network:
 
     engine = f"LiteRT {version('ai-edge-litert')}"
 
-    def __init__(self, *paths: Path):
+    def __init__(self, *paths: Path) -> None:
         self._paths = paths
         self._local = threading.local()
         self.input_shape = tuple(int(side) for side in self._chain()[0].get_input_details()[0]["shape"][1:])

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ OTHER_FAULTS = {
 }
 
 
-class DamagedFile(Exception):
+class DamagedFile(Exception):  # noqa: N818 - the state of a file
     """The file is not what was once written; nothing in it can be trusted."""
 
 
@@ -173,7 +174,7 @@ class RecordFile:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
 
-    def _rows(self, statement: str, values: Sequence = ()) -> list[tuple]:
+    def _rows(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         with _sqlite_errors(self.path):
             return self._connection.execute(statement, values).fetchall()
 
@@ -193,7 +194,7 @@ class RecordFile:
         """Yield the keys that have a record, whole or broken."""
         return (key for (key,) in self._find("key", keys))
 
-    def _find(self, columns: str, keys: Iterable[bytes]) -> Iterator[tuple]:
+    def _find(self, columns: str, keys: Iterable[bytes]) -> Iterator[tuple[Any, ...]]:
         for batch in _batches(keys):
             marks = ",".join("?" * len(batch))
             rows = self._rows(f"SELECT {columns} FROM records WHERE key IN ({marks})", batch)

@@ -16,7 +16,7 @@ from graft.core.errors import GraftError
 try:
     import fcntl
 except ImportError:  # Windows: processes do not wait for each other; what they do twice or lose is computed again
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 RECORDS = "records.sqlite"
 # Its text describes the namespace, its time of change is the last use, and each process that has the namespace open
@@ -198,10 +198,12 @@ class RecordFolder:
         """Open the namespace's file, if there is one or `create` is true; a damaged one is removed."""
         if self._path(namespace).exists():
             try:
-                return self._open_file(namespace, renew)
+                self._open_file(namespace, renew)
             except DamagedFile as damage:
                 self._report_damage(namespace, damage)
                 self._remove(namespace)
+            else:
+                return
         if create:
             self._create(namespace)
             self._open_file(namespace, renew)

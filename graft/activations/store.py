@@ -111,7 +111,7 @@ class Store:
         A record whose checksum is wrong is deleted and counted in `dropped`.
         """
         asked = _encoded(keys)
-        found = self._files.use(namespace, lambda file: dict(file.arrays(asked)), {})
+        found: dict[bytes, np.ndarray | None] = self._files.use(namespace, lambda file: dict(file.arrays(asked)), {})
         if broken := [key for key, array in found.items() if array is None]:
             self.dropped += len(broken)
             self._files.use(namespace, lambda file: file.delete(broken), None)
@@ -120,7 +120,8 @@ class Store:
     def contains_many(self, namespace: str, keys: Iterable[Key]) -> set[Key]:
         """Return the keys that have a record; whether it is whole shows when it is read."""
         asked = _encoded(keys)
-        return {asked[key] for key in self._files.use(namespace, lambda file: list(file.present(asked)), [])}
+        present: list[bytes] = self._files.use(namespace, lambda file: list(file.present(asked)), [])
+        return {asked[key] for key in present}
 
     def put_many(self, namespace: str, arrays: Mapping[Key, np.ndarray]) -> None:
         """Store arrays of numbers or booleans, all or none of them; those already present stay."""
