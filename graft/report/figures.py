@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,10 @@ INCHES_PER_CELL = 0.6
 MAX_LABELLED_CLASSES = 30
 INCHES_PER_VARIANT = 0.4
 # The first two colours of matplotlib differ for colour-blind readers too.
-STYLES = {"validation": {"marker": "o", "color": "C0"}, "test": {"marker": "D", "color": "C1", "mfc": "white"}}
+STYLES: dict[str, dict[str, Any]] = {
+    "validation": {"marker": "o", "color": "C0"},
+    "test": {"marker": "D", "color": "C1", "mfc": "white"},
+}
 
 
 def _save(figure: Figure, path: Path) -> None:
