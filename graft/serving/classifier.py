@@ -65,7 +65,7 @@ class Classifier:
         If a file is missing or broken.
     """
 
-    def __init__(self, network: Path, description: Path):
+    def __init__(self, network: Path, description: Path) -> None:
         for path in (network, description):
             if not path.is_file():
                 raise GraftError(

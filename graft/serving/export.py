@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -44,7 +44,7 @@ class Candidate(NamedTuple):
     model: str
     backbone: Backbone
     upper: keras.Model
-    description: dict[str, object]
+    description: dict[str, Any]
     figures: dict[str, float]
 
     def __str__(self) -> str:
@@ -105,7 +105,7 @@ def scales(setting: float | str, free: bool, validation_images: int) -> Sequence
     validation_images : number of images in the validation part.
     """
     if setting != "auto":
-        return [setting]
+        return [float(setting)]
     return SCALES if free and validation_images >= ENOUGH_FOR_SCALES else [1]
 
 
@@ -132,7 +132,7 @@ def _upper_network(backbone: Backbone, head: Head, model: str) -> keras.Model:
 
 
 def _calibrate(
-    backbone: Backbone, upper: keras.Model, description: dict[str, object], validation: ImageTable
+    backbone: Backbone, upper: keras.Model, description: dict[str, Any], validation: ImageTable
 ) -> dict[str, float]:
     """Fit the network's temperature on the validation part and set it; return the figures there."""
     logits = _logits_of_crops(compile_classifier(backbone, upper), description, validation.files())
@@ -141,7 +141,7 @@ def _calibrate(
     return metrics.accuracy_and_loss(softmax(logits / temperature).mean(axis=1), validation.labels)
 
 
-def _logits_of_crops(network: bytes, description: dict[str, object], images: Sequence[Path]) -> np.ndarray:
+def _logits_of_crops(network: bytes, description: dict[str, Any], images: Sequence[Path]) -> np.ndarray:
     """Return the logarithms of a classifier's probabilities, float32 array (images, crops, classes).
 
     Where `resize` cuts nothing off an image, it has one crop; that is repeated to fill the array.

@@ -32,7 +32,7 @@ class ImagenetClassifier:
         If there is no such backbone, or its ImageNet weights do not exist or cannot be downloaded.
     """
 
-    def __init__(self, backbone: str, weights: str, resize: str):
+    def __init__(self, backbone: str, weights: str, resize: str) -> None:
         self._record = backbone_table.get(backbone)
         self._resize = resize
         with hidden():
