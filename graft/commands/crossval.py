@@ -7,8 +7,9 @@ name of the cross-validation, for --against.
 import csv
 import io
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -126,7 +127,7 @@ def other_images(name: str) -> pd.DataFrame:
     return predictions_table(content, source)
 
 
-def report(summary: dict) -> str:
+def report(summary: Mapping[str, Any]) -> str:
     """Return what metrics/crossval.json says, in a few lines."""
     head, lines = summary["head"], []
     for title, part in (("exported model", summary), ("head alone", head)):
@@ -161,7 +162,7 @@ def main(arguments: Namespace) -> None:
     if images := listed_images(settings):
         require_folds(images)
     other = other_images(arguments.against) if arguments.against else None
-    references = []
+    references: list[str] = []
     for reference in experiments.run_each(folds):
         if not references:
             # It may be the first run on this data set.

@@ -1,6 +1,7 @@
 """The figures of a cross-validation: over all images, over the folds, and against another classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,7 +64,7 @@ def of_images(images: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def of_heads(heads: Sequence[dict]) -> dict[str, float]:
+def of_heads(heads: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return `accuracies` of the head alone, and the mean of its balanced accuracy over the folds.
 
     It is a mean because no file lists the images that the head has right.

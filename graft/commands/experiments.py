@@ -76,8 +76,8 @@ def new_experiment(name: str, settings: Mapping[str, str]) -> Experiment:
     if not NAME.fullmatch(name):
         raise GraftError(f"{name}: no name for experiments; letters, digits and _ would do, and . + - between")
     parameters = params.load(changes=settings)
-    datasets.find(parameters.dataset, parameters.dataset_sha256, Path("."))
-    weights_source(parameters.weights, Path("."))
+    datasets.find(parameters.dataset, parameters.dataset_sha256, Path())
+    weights_source(parameters.weights, Path())
     return Experiment(name, dict(settings))
 
 

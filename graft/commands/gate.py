@@ -5,8 +5,10 @@ The exit status is 0 if all checks pass and 1 if one fails. A figure that is mis
 
 import json
 import math
+import operator
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from graft.commands import revisions
@@ -63,7 +65,7 @@ def thresholds(settings: params.Gate) -> Iterator[tuple[str, Callable[[float], b
     """Yield for each threshold the name of its figure, whether a value passes, and the threshold as text."""
     least = {"accuracy": settings.min_accuracy, "balanced_accuracy": settings.min_balanced_accuracy}
     for name, bound in least.items():
-        yield name, lambda value, bound=bound: value >= bound, f"at least {bound}"
+        yield name, partial(operator.le, bound), f"at least {bound}"
     most = settings.max_expected_calibration_error
     yield "expected_calibration_error", lambda value: value <= most, f"at most {most}"
 

@@ -27,7 +27,7 @@ class ImageClassifier(Protocol):
     labels: list[str]
     names: list[str]
 
-    def probabilities(self, path: Path) -> np.ndarray: ...
+    def probabilities(self, path: Path) -> np.ndarray: ...  # noqa: D102 - as said above
 
 
 def image_files(arguments: list[Path]) -> Iterator[Path]:

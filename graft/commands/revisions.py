@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from graft.core.errors import GraftError
 
@@ -10,7 +11,7 @@ NO_REPOSITORY = "not a git repository"
 NEW_REPOSITORY = "run `git init && git add . && git commit -m start`"
 
 
-def git(*arguments: str) -> subprocess.CompletedProcess:
+def git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     """Return the outcome of a git command, its output as bytes, whatever its exit status."""
     try:
         return subprocess.run(["git", *arguments], capture_output=True, check=False)
@@ -76,7 +77,7 @@ def file_at(revision: str, path: Path) -> bytes:
     return result.stdout
 
 
-def json_at(revision: str, path: Path) -> dict:
+def json_at(revision: str, path: Path) -> dict[str, Any]:
     """Return the content of a JSON file that the pipeline wrote, at a commit, branch, tag or experiment."""
     return json.loads(file_at(revision, path))
 
