@@ -67,7 +67,7 @@ def command(arguments: Sequence[str]) -> int | None:
         parsed = parser.parse_args(rest)
     except SystemExit as ended:
         # argparse has printed the help or the mistake. `run` flushes that before it exits, for readers such as `head`.
-        return ended.code
+        return None if ended.code is None else int(ended.code)
     return module.main(parsed)
 
 

@@ -38,11 +38,12 @@ def fine_tuned(
     train, validation = table.part("train"), table.part("validation")
     train_images, validation_images = (image_requests(part.files(), part.sha256) for part in (train, validation))
     settings = resolved_settings(parameters.fine_tune, len(train))
+    epochs = int(settings.epochs)
     # No more views than the epochs read. They are the first ones: the store has those that the head was trained on.
-    views = min(parameters.augment.views, settings.epochs - 1)
-    with Store(default_folder()) as store, tqdm(total=settings.epochs, desc="epochs", leave=False, disable=None) as bar:
+    views = min(parameters.augment.views, epochs - 1)
+    with Store(default_folder()) as store, tqdm(total=epochs, desc="epochs", leave=False, disable=None) as bar:
         activations = frozen_activations(("map",), augment, store)
-        wanted = views_in_epochs(train_images, settings.epochs, views)
+        wanted = views_in_epochs(train_images, epochs, views)
         computed = activations.fill(wanted + validation_images)
         print(f"{len(wanted)} views of {len(train)} images, {computed} computed now")
         return fine_tune(

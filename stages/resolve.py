@@ -47,7 +47,7 @@ def check_tensorboard(parameters: params.Parameters) -> None:
             tensorboard.require(f"{key}.tensorboard")
 
 
-def link_or_write(output: Path, source: Path | dict) -> None:
+def link_or_write(output: Path, source: Path | dict[str, str]) -> None:
     """Make `output` a link to a path, or a JSON file of a dictionary, in place of the earlier link or file.
 
     Raises

@@ -22,7 +22,7 @@ def parse_size(text: str, name: str) -> int:
     """
     match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([A-Z]*)", text.strip().upper())
     unit = (match[2] or "B") if match else ""
-    if unit not in UNITS:
+    if not match or unit not in UNITS:
         raise GraftError(f"{name}: {text!r} is not a size; write for example 500MB or 5GB")
     return int(float(match[1]) * UNITS[unit])
 

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from graft.core.errors import FULL_DISK, GraftError, file_fault
 
@@ -124,7 +125,7 @@ def write_json(path: str | Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: str | Path) -> object:
+def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises

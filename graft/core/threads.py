@@ -4,7 +4,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
 
     The first exception of a call is raised in its turn; then calls that have not begun are dropped.
     """
-    pending = deque()
+    pending: deque[Future[Result]] = deque()
     count = usable_cpus()
     with ThreadPoolExecutor(count) as threads:
         try:

@@ -241,7 +241,7 @@ class _Header(tarfile.TarInfo):
     """The header of a file in a .tar; tarfile itself takes a damaged or missing one for the end of the archive."""
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
         try:
             header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:

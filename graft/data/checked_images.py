@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -121,7 +122,7 @@ def require_complete(images: list[CheckedImage], entry: Entry, strict: bool, dat
             raise GraftError(f"{dataset}: {count} {kind} found, but its catalog entry says {expected}")
 
 
-def image_report(images: list[CheckedImage], other_files: Mapping[str, int]) -> dict[str, object]:
+def image_report(images: list[CheckedImage], other_files: Mapping[str, int]) -> dict[str, Any]:
     """Return the content of data/raw.json.
 
     Returns

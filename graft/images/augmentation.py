@@ -5,6 +5,7 @@ import json
 import math
 import random
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -41,13 +42,13 @@ ENHANCERS = {
 VERSION = "2"
 
 
-def identity(settings: Mapping[str, object]) -> dict[str, object]:
+def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that views depend on: all of them, but no magnitude where RandAugment makes no change."""
     used = settings["randaugment"] if settings["randaugment"]["count"] else NEUTRAL["randaugment"]
     return {**settings, "randaugment": used}
 
 
-def generator(sha256: str, number: int, settings: Mapping[str, object]) -> random.Random:
+def generator(sha256: str, number: int, settings: Mapping[str, Any]) -> random.Random:
     """Return the random generator of one view of one image.
 
     Parameters
@@ -79,7 +80,7 @@ def extended(base: Image.Image) -> Image.Image:
     return whole
 
 
-def view(image: Image.Image, size: int, rng: random.Random, settings: Mapping[str, object]) -> np.ndarray:
+def view(image: Image.Image, size: int, rng: random.Random, settings: Mapping[str, Any]) -> np.ndarray:
     """Return one augmented view: all that moves pixels is one affine map; then the colours change.
 
     Each setting takes its random numbers in a fixed order, also where it changes nothing.
@@ -114,14 +115,14 @@ def view(image: Image.Image, size: int, rng: random.Random, settings: Mapping[st
     return np.asarray(shown)
 
 
-def _applied(settings: Mapping[str, object], rng: random.Random) -> dict[str, object]:
+def _applied(settings: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
     """Return the settings of one view: each its own value with the probability, else the neutral one."""
     return {
         name: settings[name] if rng.random() < settings["probability"] else neutral for name, neutral in NEUTRAL.items()
     }
 
 
-def _warp(image_size: tuple[int, int], size: int, rng: random.Random, settings: Mapping[str, object]) -> Move:
+def _warp(image_size: tuple[int, int], size: int, rng: random.Random, settings: Mapping[str, Any]) -> Move:
     """Return flip, rotation, zoom, shift and crop jitter: from a pixel of the view to a pixel of the image.
 
     The view's pixel is relative to the view's middle.

@@ -68,9 +68,9 @@ class ImageTable:
         GraftError
             If they differ.
         """
-        for place, (found, expected) in enumerate(zip_longest(classes, self.classes), 1):
-            if found != expected:
-                found, expected = ("none" if name is None else repr(name) for name in (found, expected))
+        for place, pair in enumerate(zip_longest(classes, self.classes), 1):
+            if pair[0] != pair[1]:
+                found, expected = ("none" if name is None else repr(name) for name in pair)
                 raise GraftError(
                     f"{source}: made for other classes than {paths.CLASSES}: class {place} is {found}, not {expected}; "
                     "run `dvc repro`"

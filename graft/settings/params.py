@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -35,7 +35,13 @@ from graft.settings.schema import (
 from graft.settings.yaml_file import PlainKey, parse_yaml, read_yaml
 
 # Settings of the dense heads alone, with the value that they must have with a linear head.
-DENSE_ONLY = (("widths", []), ("dropout", 0.0), ("l2", 0.0), ("label_smoothing", 0.0), ("ema", 0.0))
+DENSE_ONLY: tuple[tuple[str, object], ...] = (
+    ("widths", []),
+    ("dropout", 0.0),
+    ("l2", 0.0),
+    ("label_smoothing", 0.0),
+    ("ema", 0.0),
+)
 # Settings of the linear head alone; with the others they must be auto.
 LINEAR_ONLY = ("C", "lda")
 
@@ -293,7 +299,7 @@ def load(path: str | Path = PARAMETERS, changes: Mapping[str, str] | None = None
         raise GraftError(f"{path}: {first_fault(error, Parameters)}") from error
 
 
-def _change(values: dict, key: str, text: str) -> None:
+def _change(values: dict[str, Any], key: str, text: str) -> None:
     *sections, name = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})

@@ -5,6 +5,7 @@ Only the function that needs Keras imports it: the settings are read before Kera
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +47,6 @@ def pool_array(feature_maps: np.ndarray, pooling: str) -> np.ndarray:
     -------
     float32 array (images, features), or for ``none`` the maps themselves.
     """
-    reduce = {"avg": np.mean, "max": np.max}
+    reduce: dict[str, Callable[..., np.ndarray]] = {"avg": np.mean, "max": np.max}
     features = [reduce[name](feature_maps, axis=(1, 2)) for name in POOLINGS[pooling]]
     return np.concatenate(features, axis=1) if features else feature_maps

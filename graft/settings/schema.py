@@ -38,14 +38,15 @@ class Section(BaseModel):
         # pydantic reads true as 1.
         checked = check(value)
         if isinstance(value, bool) and not isinstance(checked, bool):
-            raise ValueError("Input should be a number, not true or false")
+            # pydantic reports a ValueError only.
+            raise ValueError("Input should be a number, not true or false")  # noqa: TRY004
         return checked
 
 
 class OneOf:
     """Allows the keys of a table, and other names where given. A new choice is added to its table alone."""
 
-    def __init__(self, table: Iterable[str], *others: str):
+    def __init__(self, table: Iterable[str], *others: str) -> None:
         self._names = [*others, *table]
 
     def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
