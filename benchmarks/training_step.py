@@ -53,7 +53,7 @@ def gradients(model: keras.Model) -> Callable[[], object]:
             loss = tf.reduce_sum(tf.square(model(maps, training=False)))
         return tape.gradient(loss, [maps, *model.trainable_variables])
 
-    return lambda: step()[0].numpy()
+    return lambda: step()[0].numpy()  # noqa: PLW0108 - not a call of step alone
 
 
 def one_layer(size: int, channels: int, layer: keras.Layer) -> keras.Model:

@@ -53,8 +53,8 @@ def parameters_read(path: Path) -> set[str]:
     # `parameters.split.seed` holds `parameters.split`, which is no reading of the whole section.
     inner = {id(node.value) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
     read = set()
-    for node in ast.walk(tree(path)):
-        names = []
+    for found in ast.walk(tree(path)):
+        node, names = found, []
         while isinstance(node, ast.Attribute) and (names or id(node) not in inner):
             names.insert(0, node.attr)
             node = node.value

@@ -248,7 +248,9 @@ def test_make_passes_its_variables_on():
     def printed(*arguments):
         # WSL has a variable NAME of its own.
         command = ["make", "-n", "--no-print-directory", *arguments]
-        result = subprocess.run(command, cwd=ROOT, env=os.environ | {"NAME": "host"}, capture_output=True, text=True)
+        result = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"NAME": "host"}, capture_output=True, check=True, text=True
+        )
         return [line.split() for line in result.stdout.splitlines()][-1]
 
     crossval = ["python", "-m", "graft", "crossval"]

@@ -199,7 +199,7 @@ def test_the_ema_of_the_weights_is_kept():
 
 
 def test_an_epoch_reads_every_example_once_in_a_new_order_and_in_its_own_epoch():
-    features, labels = examples()
+    _, labels = examples()
     data = Batches(lambda rows, epoch: np.stack([rows, np.full(len(rows), epoch)]), labels, 8, seed=0)
     orders = []
     for epoch in range(3):

@@ -36,7 +36,7 @@ def test_in_use_the_network_computes_with_the_vectors_and_gradients_go_to_them(n
     with tf.GradientTape() as tape, flat.in_use():
         outputs = network(MAPS)
         total = tf.reduce_sum(outputs)
-    np.testing.assert_allclose(outputs, before + [1, 2], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs, before + np.array([1, 2]), rtol=1e-5, atol=1e-5)
     of_kernels, of_vectors = tape.gradient(total, flat.trainable_variables)
     assert of_kernels.shape == flat.kernels.shape
     np.testing.assert_array_equal(of_vectors[-2:], [2, 2])  # one for each image

@@ -137,8 +137,10 @@ def test_a_large_and_significant_drop_fails_although_every_threshold_holds(compa
     status, lines = compare(range(10), [399])
     assert status == 1
     assert lines == [
-        f"note  of 400 images, 1 are right only here and 10 only at earlier; McNemar p {mcnemar(1, 10):.3g}, "
-        "significant up to 0.05",
+        (
+            f"note  of 400 images, 1 are right only here and 10 only at earlier; McNemar p {mcnemar(1, 10):.3g}, "
+            "significant up to 0.05"
+        ),
         "FAIL  accuracy 0.9750, 0.9975 at earlier, may drop by 0.01",
         "FAIL  balanced_accuracy 0.9750, 0.9975 at earlier, may drop by 0.01",
     ]
@@ -173,7 +175,7 @@ def test_the_bound_of_significance_is_a_parameter(compare, project):
 
 def test_a_significance_of_1_fails_every_drop_above_the_bound(compare, project):
     project.set(gate__significance=1)
-    wrong, earlier = range(0, 10), [*range(100, 104), 399]
+    wrong, earlier = range(10), [*range(100, 104), 399]
     assert mcnemar(5, 10) > 0.05
     assert compare(wrong, earlier)[0] == 1
 
