@@ -31,6 +31,14 @@ def test_full_confidence_is_in_the_last_bin():
     assert expected_calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
 
 
+def test_full_confidence_shares_the_last_bin_and_no_other():
+    probabilities = np.array([[1.0, 0.0], [0.95, 0.05]])
+    assert expected_calibration_error(probabilities, np.array([1, 0])) == pytest.approx((1 - 0.05) / 2)
+    # 14 / 15 is between these two.
+    probabilities = np.array([[0.92, 0.08], [0.95, 0.05]])
+    assert expected_calibration_error(probabilities, np.array([1, 0])) == pytest.approx((0.92 + 0.05) / 2)
+
+
 def test_the_temperature_makes_an_overconfident_classifier_as_sure_as_it_is_right():
     labels = np.array([0, 0, 0, 1] * 25)
     logits = np.tile([[8.0, 0.0]], (100, 1))  # sure of class 0, which is right three times in four
@@ -42,7 +50,15 @@ def test_a_few_images_that_are_all_right_do_not_make_it_certain():
     labels = np.array([0, 1] * 5)
     logits = np.where(np.eye(2)[labels], 1.0, -1.0)
     temperature = fit_temperature(logits, labels)
-    assert 0.9 < softmax(logits / temperature).max() < 0.99
+    # The label has the share 1 - s + s / 2 of the smoothed labels, s = 1 / (10 + 1); so has the best probability.
+    assert softmax(logits / temperature).max() == pytest.approx(1 - 1 / 22, abs=1e-3)
+
+
+def test_the_temperature_is_from_a_hundredth_to_a_hundred():
+    labels = np.zeros(100, int)
+    always_wrong, always_right = np.tile([[-1.0, 1.0]], (100, 1)), np.tile([[0.001, -0.001]], (100, 1))
+    assert 99 < fit_temperature(always_wrong, labels) <= 100
+    assert 0.01 <= fit_temperature(always_right, labels) < 0.0101
 
 
 @given(st.integers(1, 4), st.integers(0, 99))

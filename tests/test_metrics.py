@@ -48,6 +48,19 @@ def test_all_figures_of_four_images():
     assert found["images"] == 4
 
 
+def test_accuracy_and_loss_are_those_of_the_summary():
+    found = metrics.summary(PROBABILITIES, LABELS)
+    assert metrics.accuracy_and_loss(PROBABILITIES, LABELS) == {"accuracy": 0.5, "loss": found["loss"]}
+
+
+@given(judged())
+def test_the_summary_has_the_top_k_accuracy_of_the_default_k(case):
+    probabilities, labels = case
+    k = metrics.default_k(probabilities.shape[1])
+    expected = {"k": k, "accuracy": metrics.top_k_accuracy(probabilities, labels, k)}
+    assert metrics.summary(probabilities, labels)["top_k_accuracy"] == expected
+
+
 def test_the_figures_are_plain_numbers_that_json_takes():
     found = metrics.summary(PROBABILITIES.astype(np.float32), LABELS)
     assert list(found) == [
@@ -125,3 +138,6 @@ def test_k_is_smaller_than_the_number_of_classes(classes, k):
 def test_of_equally_probable_classes_the_first_are_the_most_probable():
     equal = np.full((1, 4), 0.25)
     assert [metrics.top_k_accuracy(equal, np.array([1]), k) for k in (1, 2)] == [0.0, 1.0]
+    # NumPy sorts few values in a stable way, but more only if it is asked to.
+    some_equal = np.tile([0.01, 0.0], (1, 100))
+    assert [metrics.top_k_accuracy(some_equal, np.array([98]), k) for k in (49, 50)] == [0.0, 1.0]

@@ -50,6 +50,13 @@ def test_every_image_is_in_exactly_one_part(groups, any_settings):
     assert all(assign_part(group, [""], any_settings) in PARTS for group in groups)
 
 
+@given(GROUPS, st.integers(0, 2**31 - 1), st.floats(0.01, 0.99))
+def test_the_validation_part_has_its_share_of_the_hash_of_purpose_seed_and_group(group, seed, share):
+    found = assign_part(group, ["test"], settings(seed=seed, validation=share))
+    digest = hashlib.sha256(f"validation/{seed}/{group}".encode()).digest()
+    assert (found == "validation") == (int.from_bytes(digest[:8], "big") / 2**64 < share)
+
+
 def test_all_images_come_back_in_order_with_nothing_but_their_part_changed():
     given_images = images(200)
     rows = split_images(given_images, settings())
@@ -142,6 +149,9 @@ def test_a_class_without_a_training_image_is_refused():
     held_out = [row["sha256"] for row in split_images(images(200), settings()) if row["split"] == "test"]
     rows = [row | {"label": "rare"} if row["sha256"] == held_out[0] else row for row in images(200)]
     with pytest.raises(GraftError, match=r"^split: no training image left for class 'rare'; add images, change"):
+        split_images(rows, settings())
+    rows = [row | {"label": "odd"} if row["sha256"] == held_out[1] else row for row in rows]
+    with pytest.raises(GraftError, match=r"^split: no training image left for class 'odd', 'rare'; "):
         split_images(rows, settings())
 
 

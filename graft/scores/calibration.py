@@ -30,7 +30,7 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     right : bool array (images,), whether that is the image's class.
     """
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    distances = np.bincount(bins, confidence - right, CALIBRATION_BINS)
+    distances = np.bincount(bins, confidence - right)
     return float(np.abs(distances).sum() / len(right))
 
 
