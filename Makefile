@@ -9,6 +9,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SET :=
 NAME :=
 AGAINST :=
+# For fuzz: of all targets together.
+SECONDS := 120
 
 # In the order of the report; what is measured with: make bench ARCHIVE=photos.tar WEIGHTS=file.h5 IMAGES=100 PAIRS=1
 BENCHMARKS := extract new_images fine_tune_epoch learning_rate from_archive predict_start memory interpreters
@@ -43,8 +45,13 @@ crossval: $(INSTALLED) ## judge on every fold: make crossval SET="backbone=Mobil
 study: $(INSTALLED) ## rank the variants of a study in studies.yaml: make study NAME=augmentation
 	python -m graft study $(SET:%=-S '%') '$(NAME)'
 
-test: $(INSTALLED) ## check the style and run the tests
+lint: $(INSTALLED) ## check style, types and the workflows of CI
 	ruff check .
+	ruff format --check .
+	mypy
+	zizmor --offline --no-progress --quiet .github/workflows
+
+test: lint ## check style and types, and run the tests
 	pytest -n auto
 
 test-all: $(INSTALLED) ## run the slow tests too
