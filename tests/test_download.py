@@ -15,6 +15,8 @@ from PIL import Image
 from graft.core.errors import GraftError
 from graft.core.files import read_rows
 from graft.data import source
+from graft.data.archives import Bounds
+from graft.data.transfer import Limits
 from stages import download, resolve
 
 RAW, REPORT, LIST = Path("data/raw"), Path("data/raw.json"), Path("data/images.csv")
@@ -222,6 +224,12 @@ def test_an_address_is_fetched_into_the_repositorys_cache(fetch, image_folder, t
     assert asked == [("https://example.org/a.tgz", "a" * 64, tmp_path / ".cache/downloads", 5_000_000, 86_400)]
     assert content(RAW) == content(image_folder)
     assert archive.exists()
+
+
+def test_a_source_that_names_no_data_set_is_one_line(tmp_path):
+    (tmp_path / "source").write_text("{}", encoding="utf-8")
+    with pytest.raises(GraftError, match=r"source: it names no address and no data set; `dvc repro` writes"):
+        source.image_folder(tmp_path / "source", None, tmp_path / "raw", Bounds(10, 10), Limits(10, 10))
 
 
 def test_the_parts_of_the_data_set_are_listed(fetch, write_image_folder, tmp_path):

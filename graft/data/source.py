@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
+from graft.core.errors import GraftError
 from graft.core.files import sha256_of
 from graft.core.paths import cache_folder
 from graft.data import archives, embedded, layouts
@@ -52,16 +53,16 @@ def image_folder(
     if entry.embedded:
         embedded.write(entry.embedded, folder)
         return folder, Counter()
-    return _fetch(entry, folder, bounds, limits)
+    if entry.url is None:
+        raise GraftError(f"{source}: it names no address and no data set; `dvc repro` writes the file again")
+    return _fetch(entry.url, entry, folder, bounds, limits)
 
 
-def _fetch(
-    entry: Entry, folder: Path, bounds: archives.Bounds, limits: Limits
-) -> tuple[Path, Counter[str]]:
+def _fetch(url: str, entry: Entry, folder: Path, bounds: archives.Bounds, limits: Limits) -> tuple[Path, Counter[str]]:
     cache = cache_folder() / "downloads"
-    archive = fetch(entry.url, entry.sha256, cache, limits)
+    archive = fetch(url, entry.sha256, cache, limits)
     if not entry.sha256:
-        print(f"{entry.url}: no checksum is published; to accept this file only, dataset_sha256: {sha256_of(archive)}")
+        print(f"{url}: no checksum is published; to accept this file only, dataset_sha256: {sha256_of(archive)}")
     files = {PurePosixPath(file.url).name: fetch(file.url, file.sha256, cache, limits) for file in entry.files or ()}
     left_out = archives.unpack(archive, folder, bounds)
     return layouts.arrange(entry, folder, folder.with_name("arranged"), files), left_out
