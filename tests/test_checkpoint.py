@@ -33,7 +33,7 @@ RUNS = {
 }
 
 
-class Killed(Exception):
+class Killed(Exception):  # noqa: N818 - it stands for an event
     """Stands for a kill."""
 
 

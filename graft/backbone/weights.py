@@ -77,12 +77,13 @@ def _check_file(path: str | Path) -> None:
             [sys.executable, "-I", hdf5_check.__file__, path],
             check=True, capture_output=True, text=True, errors="replace", timeout=limit,
         )  # fmt: skip
-        return
     except subprocess.TimeoutExpired:
         reason = f"not read in {limit:.0f} s"
     except subprocess.CalledProcessError as error:
         lines = error.stderr.strip().splitlines()
         reason = lines[-1] if lines and error.returncode == 1 else f"reading it crashes, status {error.returncode}"
+    else:
+        return
     raise GraftError(f"weights: {path} is damaged, or not of Keras ({reason}); get the file again")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from graft.core import paths
 from graft.core.errors import GraftError, one_line
 from graft.images import loader
+from graft.images.decoder import UnreadableImageError
 from graft.images.files import SPECIAL_FILE, not_read, walk
 from graft.serving.classifier import Classifier
 
@@ -119,7 +120,7 @@ def main(arguments: Namespace) -> int:
     for path in files:
         try:
             classes = ranked(classifier.probabilities(path), classifier.labels, classifier.names, arguments.top)
-        except loader.UnreadableImageError as error:
+        except UnreadableImageError as error:
             # The other images are still classified.
             print(f"error: {one_line(error)}", file=sys.stderr)
             unreadable += 1

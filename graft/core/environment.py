@@ -34,11 +34,16 @@ class _KerasFinder:
     """
 
     @staticmethod
-    def find_spec(name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        name: str,
+        path: object = None,  # noqa: ARG004 - Python passes it
+        target: ModuleType | None = None,  # noqa: ARG004 - Python passes it
+    ) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name) if name == "keras" else None
         if spec and spec.loader:
             execute = spec.loader.exec_module
-            spec.loader.exec_module = lambda module: _import_keras(execute, module)
+            # Of this object only, which Python uses once.
+            spec.loader.exec_module = lambda module: _import_keras(execute, module)  # type: ignore[method-assign]
         return spec
 
 
@@ -61,7 +66,7 @@ def _use_for_downloads(folder: Path) -> None:
     # If it cannot be made, Keras takes a folder in /tmp.
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    config._KERAS_DIR = str(folder)
+    config._KERAS_DIR = str(folder)  # noqa: SLF001 - Keras has no public way
 
 
 if not any(isinstance(finder, type) and finder.__name__ == _KerasFinder.__name__ for finder in sys.meta_path):

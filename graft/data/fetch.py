@@ -20,7 +20,7 @@ from graft.data.transfer import Limits, Transfer
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 # The name of a file that is not whole begins so; "tmp" is how versions up to 0.2 began it.
 PARTIAL = ".part-"
@@ -48,7 +48,7 @@ def fetch(url: str, sha256: str | None, folder: Path, limits: Limits) -> Path:
         If the address does not answer, the file is another one, or the download needs more than `limits`.
     """
     identity = sha256 or hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
-    name = PurePosixPath(url.split("?")[0].split("#")[0]).name
+    name = PurePosixPath(url.split("?", 1)[0].split("#", 1)[0]).name
     path = folder / f"{identity[:16]}-{name[-LONGEST_NAME:]}"
     try:
         with _locked(folder):
@@ -68,7 +68,7 @@ def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY) if fcntl else None
     try:
-        if fcntl:
+        if handle is not None:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -49,10 +50,10 @@ class Limits:
     longest_pause: float = 300
 
 
-class _Broken(Exception):
+class _Broken(Exception):  # noqa: N818 - the state of a transfer
     """A fault that may be gone at the next try; `pause` is what the server asks for, in seconds."""
 
-    def __init__(self, reason: str, pause: float = 0):
+    def __init__(self, reason: str, pause: float = 0) -> None:
         super().__init__(reason)
         self.pause = pause
 
@@ -67,7 +68,7 @@ class Transfer:
     encoding : the Content-Encoding of the file.
     """
 
-    def __init__(self, url: str, partial: Path, limits: Limits):
+    def __init__(self, url: str, partial: Path, limits: Limits) -> None:
         self.url = url
         self.partial = partial
         self.validator = partial.with_name(f"{partial.name}.validator")
@@ -149,7 +150,7 @@ class Transfer:
             self._request()
         except (requests.RequestException, urllib3.HTTPError, UnicodeError) as error:
             self._fault = self._explained(error)
-        except BaseException as error:  # `_try_once` raises it again
+        except BaseException as error:  # noqa: BLE001 - `_try_once` raises it again
             self._fault = error
 
     def _request(self) -> None:
@@ -256,7 +257,7 @@ class Transfer:
 class _Session(requests.Session):
     """Follows no redirect itself: it would read the whole body of each first."""
 
-    def resolve_redirects(self, *_, **__) -> Iterator[requests.Response]:
+    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[requests.Response]:
         yield from ()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from threading import Condition
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base as Tag
@@ -14,8 +15,11 @@ from PIL.ExifTags import Base as Tag
 from graft.core.errors import GraftError
 from graft.images.colour import has_16_bits, rgb_converter, strips
 
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
 # The formats that are read, whatever the file's name. Pillow knows more; one of them starts another program.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF")
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF")
 # The kinds of files in the container of AVIF and HEIC that are HEIC, or may be.
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
 # An image with more pixels in memory is refused: a small file can ask for any number. All threads together decode no
@@ -67,7 +71,7 @@ def decode(data: bytes, size: int, name: str, scaled: bool = True) -> Image.Imag
                 image.draft(None, (2 * size, 2 * size))
             pixels = _pixels_in_memory(image, whole, data)
             if pixels > MAX_PIXELS:
-                raise ValueError(
+                raise ValueError(  # noqa: TRY301 - below it gets the file's name
                     f"{pixels / 1e6:,.1f} megapixels, above the limit of {MAX_PIXELS / 1e6:g}; make it smaller"
                 )
             with _memory.taken(pixels):
@@ -76,7 +80,7 @@ def decode(data: bytes, size: int, name: str, scaled: bool = True) -> Image.Imag
         raise UnreadableImageError(f"{name}: not a readable image ({_reason(error)})") from error
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> "ImageFile":
     formats, is_heic = FORMATS, False
     if data[4:8] == b"ftyp":
         formats, is_heic = ("AVIF", "HEIF") if _reads_heic() else ("AVIF",), data[8:12] in HEIC_BRANDS
@@ -105,15 +109,16 @@ def _reads_heic() -> bool:
     return True
 
 
-def _require_all_rows(image: Image.Image) -> None:
+def _require_all_rows(image: "ImageFile") -> None:
     # Pillow leaves those black that no uncompressed strip or tile of a TIFF file has.
     if image.format == "TIFF" and image.tile:
-        rows, height = max(tile.extents[3] for tile in image.tile), image.tag_v2[Tag.ImageLength]
+        height = image.tag_v2[Tag.ImageLength]  # type: ignore[attr-defined]  # the plugin for TIFF has it
+        rows = max(tile.extents[3] for tile in image.tile)  # type: ignore[index]  # the plugin gives each tile extents
         if rows < height:
             raise ValueError(f"damaged: {rows:,} of its {height:,} rows are there")
 
 
-def _pixels_in_memory(image: Image.Image, whole: int, data: bytes) -> int:
+def _pixels_in_memory(image: "ImageFile", whole: int, data: bytes) -> int:
     """Return how many pixels the decoder keeps.
 
     Parameters
@@ -130,21 +135,22 @@ def _pixels_in_memory(image: Image.Image, whole: int, data: bytes) -> int:
     return max(image.width * image.height, tile[0] * tile[1])
 
 
-def _has_one_scan(image: Image.Image, data: bytes) -> bool:
+def _has_one_scan(image: "ImageFile", data: bytes) -> bool:
     """Return whether a JPEG's first scan has all its channels. Otherwise libjpeg keeps all pixels, at full size.
 
     Pillow has just read the scan's header: two bytes of length, the number of channels, two bytes for each, three more.
     """
-    channels = image.layers
+    channels = image.layers  # type: ignore[attr-defined]  # the plugin for JPEG has it
     length = 2 * channels + 6
-    header = data[max(0, image.fp.tell() - length) :][:3]
+    place = image.fp.tell()  # type: ignore[union-attr]  # open, as the image is not loaded
+    header = data[max(0, place - length) :][:3]
     return "progressive" not in image.info and header == length.to_bytes(2, "big") + bytes([channels])
 
 
 class _Memory:
     """Counts the pixels that all threads together decode, and makes a thread wait while there are too many."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._pixels = 0
         self._changed = Condition()
 
@@ -194,7 +200,7 @@ def _turn_upright(image: Image.Image) -> None:
         ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001 - Pillow can raise anything at broken metadata
         # Broken metadata make no image unreadable. Pillow turns the pixels before it writes the metadata again.
         pass
 

@@ -52,7 +52,7 @@ class Checkpoint:
         when it is read.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
 
     def save(

@@ -40,6 +40,7 @@ def train(
     seed: int,
     log_folder: Path | None = None,
     on_epoch: Callable[[Row], None] | None = None,
+    *,
     checkpoint: Checkpoint | None = None,
 ) -> list[Row]:
     """Train a network on stored maps, in place; return the figures of each epoch.
@@ -95,9 +96,10 @@ def train(
     callbacks.on_train_begin()
     state = [*flat.trainable_variables, *flat.optimizer.variables, *dropout.variables], callbacks.callbacks
     history: list[Row] = checkpoint.restore(*state) if checkpoint else []
-    for row in history if on_epoch else ():
-        on_epoch(row)
-    for epoch in range(len(history), settings.epochs):
+    if on_epoch:
+        for row in history:
+            on_epoch(row)
+    for epoch in range(len(history), epochs):
         if flat.stop_training:
             break
         callbacks.on_epoch_begin(epoch)
