@@ -37,7 +37,7 @@ def require_commit() -> None:
         raise GraftError(f"{Path.cwd()}: git has no commit here ({reason}); {NEW_REPOSITORY}")
 
 
-def _reason(failed: subprocess.CompletedProcess) -> str:
+def _reason(failed: subprocess.CompletedProcess[bytes]) -> str:
     """Return all that git says about a failure, in one line: the last lines can be its remedy for the first."""
     return " ".join(failed.stderr.decode(errors="replace").split()) or f"git says nothing, status {failed.returncode}"
 

@@ -86,7 +86,7 @@ def file_fault(error: OSError) -> str:
     if len(name) > LONGEST_NAME:
         name = f"...{name[-LONGEST_NAME:]}"
     reason = "the disk is full" if error.errno in FULL_DISK else (error.strerror or "an error").lower()
-    return f"{name}: {reason}; {REMEDIES.get(error.errno, 'check this file')}"
+    return f"{name}: {reason}; {REMEDIES.get(error.errno or 0, 'check this file')}"
 
 
 def end_at_interrupts() -> None:

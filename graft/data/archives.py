@@ -100,10 +100,11 @@ def unpack(archive: Path, folder: Path, bounds: Bounds) -> Counter[str]:
 class _Unpacking:
     """One archive on its way into a folder, and what it has written so far."""
 
-    def __init__(self, archive: Path, folder: Path, bounds: Bounds):
+    def __init__(self, archive: Path, folder: Path, bounds: Bounds) -> None:
         self._archive, self._folder, self._bounds = archive, folder, bounds
         self._size, self._count = 0, 0
-        self._folders, self._files = {PurePosixPath()}, set()
+        self._folders = {PurePosixPath()}
+        self._files: set[PurePosixPath] = set()
         self._links: dict[PurePosixPath, str] = {}
         self._left_out: Counter[str] = Counter()
 
@@ -136,7 +137,8 @@ class _Unpacking:
         elif member.kind == FOLDER:
             self._make_folder(name)
         else:
-            with member.file as file:
+            # A member of no kind is a file, with its content.
+            with member.file as file:  # type: ignore[union-attr]
                 self._write_file(name, file)
 
     def _write_hard_link(self, name: PurePosixPath, target: PurePosixPath) -> None:
@@ -213,8 +215,8 @@ class _Unpacking:
                 else:
                     self._count_bytes(member.size)
                     yield _Member(member.name, kind=SPECIAL_FILE)
-                # tarfile keeps every header, which this does not need.
-                tar.members.clear()
+                # tarfile keeps every header, which this does not need, in a list that its type stubs leave out.
+                tar.members.clear()  # type: ignore[attr-defined]
             # The checksum of a .tgz is behind the zeros that end the archive, and is compared when it is read.
             while rest := tar.fileobj.read(CHUNK_BYTES):
                 self._count_bytes(len(rest))

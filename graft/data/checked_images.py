@@ -14,7 +14,7 @@ from graft.core.errors import GraftError
 from graft.core.threads import in_order
 from graft.data.copies import DECODED_SIDE, Fingerprint, fingerprint, first_copies
 from graft.data.folders import ImageFile, require_images
-from graft.images import loader
+from graft.images.decoder import UnreadableImageError, decode
 from graft.images.table import COLUMNS
 from graft.settings.datasets import Entry
 
@@ -60,8 +60,8 @@ def check_image(folder: Path, file: ImageFile) -> CheckedImage:
     try:
         file.path.as_posix().encode("utf-8")
         content = (folder / file.path).read_bytes()
-        picture = loader.decode(content, DECODED_SIDE, "")
-    except loader.UnreadableImageError as error:
+        picture = decode(content, DECODED_SIDE, "")
+    except UnreadableImageError as error:
         return CheckedImage(file, refused=str(error).removeprefix(": "))
     except UnicodeEncodeError:
         return CheckedImage(file, refused="its name is not UTF-8")
@@ -85,7 +85,8 @@ def with_groups(images: list[CheckedImage]) -> list[CheckedImage]:
     """
     readable = [place for place, image in enumerate(images) if not image.refused]
     readable.sort(key=lambda place: (-images[place].bytes, images[place].sha256))
-    firsts = first_copies([images[place].fingerprint for place in readable])
+    # What is readable has a fingerprint.
+    firsts = first_copies([images[place].fingerprint for place in readable])  # type: ignore[misc]
     grouped = list(images)
     for place, first in zip(readable, firsts, strict=True):
         group = images[readable[first]].sha256[:16]

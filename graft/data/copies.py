@@ -91,7 +91,7 @@ def _compare(members: np.ndarray, fingerprints: list[Fingerprint], first: np.nda
         others = rows[0] + np.flatnonzero(first[members[start:]] >= members[start])
         for row, cropped in zip(rows, crops.among(rows, others), strict=True):
             near = (np.abs(means[others] - means[row]) <= MEAN_LEVELS).all(axis=1)
-            copies = others[near & (cropped | saved.among(row, others))]
+            copies = others[near & (cropped | saved.among(int(row), others))]
             copies = members[copies[copies > row]]
             first[copies] = np.minimum(first[copies], members[row])
 
@@ -102,7 +102,7 @@ class _SavedCopies:
     A small object differs by many levels in few pixels, the errors of JPEG and of resizing by few levels everywhere.
     """
 
-    def __init__(self, pixels: np.ndarray, levels: np.ndarray):
+    def __init__(self, pixels: np.ndarray, levels: np.ndarray) -> None:
         self._pixels, self._levels = pixels, levels
         usual = np.median(pixels, axis=1).astype(np.int16)
         self._most_unusual = np.array([np.abs(one - usual).argmax() for one in pixels.T])
@@ -131,7 +131,7 @@ class _Crops:
     appears is not explained by them.
     """
 
-    def __init__(self, grey: np.ndarray):
+    def __init__(self, grey: np.ndarray) -> None:
         lowest = low_frequencies(grey, FREQUENCIES)
         # Differences are not changed by this, and are more exact.
         self._lowest = (lowest - lowest.mean(axis=0)).astype(np.float32)

@@ -207,7 +207,7 @@ def _require_classes_alone(paths: Mapping[Path, Sequence[Path]], dataset: str) -
     paths : the images of each class folder.
     dataset : what an error calls it.
     """
-    inner = defaultdict(set)
+    inner: defaultdict[str, set[str]] = defaultdict(set)
     for sub, images in paths.items():
         inner[_label(sub)] |= {path.relative_to(sub).parts[0] if path.parent != sub else "" for path in images}
     folders_only = {label: names for label, names in inner.items() if "" not in names}

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image
@@ -11,6 +11,7 @@ from PIL.ExifTags import Base as Tag
 
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
+    from PIL.ImageFile import ImageFile
 
 # Values of the TIFF tags SampleFormat and PhotometricInterpretation.
 UNSIGNED, SIGNED, WHITE_IS_ZERO = 1, 2, 0
@@ -33,7 +34,7 @@ def strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.I
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def has_16_bits(image: Image.Image) -> bool:
+def has_16_bits(image: "ImageFile") -> bool:
     """Return whether an image that is open and not loaded has 16 bits in each of several channels.
 
     Pillow keeps only the upper eight.
@@ -67,7 +68,8 @@ def _eight_bit_converter(image: Image.Image, sixteen_bits: bool) -> Callable[[Im
         if SIGNED in getattr(image, "tag_v2", {}).get(Tag.SampleFormat, ()):
             raise ValueError("its levels are signed, so their range is unknown; save it as 8 or 16 unsigned bits")
         if sixteen_bits:
-            bands = zip(image.getbands(), image.getextrema(), strict=True)
+            extrema = cast("tuple[tuple[int, int], ...]", image.getextrema())  # of several bands
+            bands = zip(image.getbands(), extrema, strict=True)
             _require_more_than_12_bits(max(high for band, (_, high) in bands if band != "A") << 8)
         return _sixteen_bit_key if sixteen_bits else _as_it_is
     black, white, declared = _grey_range(image)
@@ -175,7 +177,8 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
 def _apply(transform: "ImageCmsTransform", image: Image.Image) -> Image.Image:
     from PIL import ImageCms
 
-    return ImageCms.applyTransform(image, transform)
+    # It returns None only where it changes the image in place.
+    return ImageCms.applyTransform(image, transform)  # type: ignore[return-value]
 
 
 @lru_cache(1)

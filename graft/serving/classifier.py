@@ -3,6 +3,7 @@
 import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypedDict, cast
 
 import numpy as np
 
@@ -21,6 +22,14 @@ def _is_names_by_label(value: object) -> bool:
     return isinstance(value, dict) and _is_list_of_text(list(value.values()))
 
 
+class _Description(TypedDict):
+    labels: list[str]
+    image_size: int
+    resize: str
+    crops: int
+    display_names: dict[str, str]
+
+
 # What each key of the description must hold, in words and as a check.
 KEYS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "labels": ("a list of names", lambda value: _is_list_of_text(value) and value != []),
@@ -29,10 +38,10 @@ KEYS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "crops": ("a whole number from 1", lambda value: type(value) is int and value > 0),
     "display_names": ("a name for each of some labels", _is_names_by_label),
 }
-OPTIONAL = {"display_names": {}}
+OPTIONAL: dict[str, object] = {"display_names": {}}
 
 
-def _checked(description: object, path: Path) -> dict[str, object]:
+def _checked(description: object, path: Path) -> _Description:
     """Return a classifier's description; refuse one with a missing or wrong key."""
     if not isinstance(description, dict):
         raise GraftError(f"{path}: not a JSON object; `dvc repro` writes the file again")
@@ -43,7 +52,7 @@ def _checked(description: object, path: Path) -> dict[str, object]:
         if not is_right(checked[key]):
             found = reprlib.repr(checked[key])
             raise GraftError(f"{path}: {key} is {found}, not {expected}; `dvc repro` writes the file again")
-    return checked
+    return cast("_Description", checked)
 
 
 class Classifier:
@@ -81,7 +90,7 @@ class Classifier:
                 "`dvc repro` writes both files again"
             )
         self._files = network, description
-        self.labels: list[str] = self._description["labels"]
+        self.labels = self._description["labels"]
         display_names = self._description["display_names"]
         self.names = [display_names.get(label, label) for label in self.labels]
 
@@ -93,8 +102,9 @@ class Classifier:
         UnreadableImageError
             If the file is not a readable image.
         """
-        size, resize, crops = (self._description[key] for key in ("image_size", "resize", "crops"))
-        found = np.stack([self._network(crop)[-1] for crop in loader.load_crops(path, size, resize, crops)])
+        wanted = self._description
+        crops = loader.load_crops(path, wanted["image_size"], wanted["resize"], wanted["crops"])
+        found = np.stack([self._network(crop)[-1] for crop in crops])
         if found.shape[1:] != (len(self.labels),):
             network, description = self._files
             raise GraftError(

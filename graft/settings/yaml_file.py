@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -23,7 +24,7 @@ class PlainKey(str):
 class _Loader(yaml.SafeLoader):
     """PyYAML's loader, but all keys are the text that stands in the file, and no key may be there twice."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen, pairs = set(), node.value if isinstance(node, yaml.MappingNode) else []
         for key in (key for key, _ in pairs if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
@@ -62,7 +63,8 @@ def parse_yaml(text: str, source: str) -> object:
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
-        reason, line = error.problem or error.context, (error.problem_mark or error.context_mark).line
+        mark = error.problem_mark or error.context_mark
+        reason, line = error.problem or error.context, mark.line if mark else 0
     except yaml.reader.ReaderError as error:
         reason, line = f"it has the character U+{error.character:04X}", text.count("\n", 0, error.position)
     except RecursionError as error:
