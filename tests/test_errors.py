@@ -164,7 +164,7 @@ def main():
 run(main{arguments})
 """
 PIPELINE = {"stages": {"only": {"cmd": f"'{sys.executable}' stage.py", "deps": ["input"], "outs": ["output"]}}}
-HINT = "; `dvc checkout` and `git checkout metrics` bring the last results back"
+HINT = "; then run `dvc repro`, or go back to the last commit by `make restore`"
 
 
 @pytest.fixture

@@ -109,8 +109,8 @@ def _in_main_thread() -> bool:
 
 
 def _way_back() -> str:
-    """Return how the last results come back where DVC has deleted them, which it does before it runs a stage."""
+    """Return what to type next where DVC has deleted the stage's last outputs, as it does before it runs a stage."""
     # In a temporary experiment it deletes those of a clone, and DVC_ROOT is not the current folder.
     if "DVC_STAGE" in os.environ and Path(os.environ["DVC_ROOT"]).resolve() == Path.cwd():
-        return "; `dvc checkout` and `git checkout metrics` bring the last results back"
+        return "; then run `dvc repro`, or go back to the last commit by `make restore`"
     return ""
