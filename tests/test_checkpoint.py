@@ -150,7 +150,8 @@ def test_a_process_that_is_killed_by_the_system_goes_on_in_another_process_to_th
         )
         for kill_after in (4, 0)
     )
-    assert killed.returncode == -signal.SIGKILL
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert resumed.returncode == 0, resumed.stderr
     first, last = resumed.stdout.splitlines()
     assert first == "training goes on after epoch 4, where an earlier run ended"
     assert json.loads(last) == {"digest": digest(whole), "history": history, "read": [4, 5]}
