@@ -80,6 +80,7 @@ def test_a_head_with_hidden_layers_learns_from_views_which_fine_tuning_then_find
     assert ran(clone.dvc("repro", "train_head")) == ["resolve", "extract"]
 
 
+@pytest.mark.slow
 def test_a_head_with_a_block_on_the_map_is_trained_exported_and_fine_tuned(clone):
     settings = ("pooling=none", "head.kind=se", "head.C=auto", "head.widths=[8]", "export.model=head")
     clone.dvc("exp", "run", *(part for setting in settings for part in ("-S", setting)))
@@ -90,6 +91,7 @@ def test_a_head_with_a_block_on_the_map_is_trained_exported_and_fine_tuned(clone
     assert accuracy["loss"] == pytest.approx(head["loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_queued_experiments_read_their_learning_rates_as_numbers_and_share_data_and_store(clone):
     rates = {"small": "1e-5", "middle": "3e-05"}
     for name, rate in rates.items():
@@ -173,12 +175,12 @@ def test_the_workflow_of_continuous_integration_reproduces_the_results_to_the_by
         "PYTEST_ADDOPTS": "tests/test_pipeline.py",
         "GH_ASKED": str(asked),
     }
-    assert [step["name"] for step in STEPS][:2] == ["Tests", "Pipeline"]
+    assert [step["name"] for step in STEPS][:2] == ["Style, types and tests", "Pipeline"]
     printed = {}
     for step in STEPS:
         settings = {name: filled_in(value) for name, value in step.get("env", {}).items()}
         printed[step["name"]] = visitor.run("bash", "-e", "-c", filled_in(step["run"]), **variables, **settings)
-    assert " passed" in printed["Tests"]
+    assert " passed" in printed["Style, types and tests"]
     # Not evaluate: git brought all its outputs, and the classifier came out with the MD5 that dvc.lock has.
     assert ran(printed["Pipeline"]) == STAGES[:-1]
     assert "at origin/main" in printed["Gate"]

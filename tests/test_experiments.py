@@ -115,7 +115,7 @@ def test_inputs_are_parameters_commands_code_images_and_weights_and_nothing_that
         ({"lr": "-1"}, r"^params\.yaml: lr is -1: "),
         ({"lr": "1e-3,1e-4"}, r"^params\.yaml: lr is '1e-3,1e-4': "),
         ({"lr.peak": "1"}, r"^lr\.peak: lr is a value, not a section; "),
-        ({"lr": "["}, r"^lr: not a value: \[$"),
+        ({"lr": "["}, r"^lr: not YAML: line 1, `\[`: "),
         ({"split.fold": "5"}, r"^params\.yaml: split: fold is 5, but with folds: 5 it is from 0 to 4$"),
         ({"dataset": "nowhere"}, r"^dataset: nowhere is no data set of the catalog "),
         ({"weights": "nowhere.h5"}, r"^weights: no file nowhere\.h5; "),

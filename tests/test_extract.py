@@ -80,7 +80,7 @@ def test_fine_tuning_finds_the_maps_of_the_same_images_and_views_in_the_store(ta
     extract.main()
     # Training itself needs no test here: it starts when all maps are in the store.
     monkeypatch.setattr(fine_tune, "fine_tune", lambda *arguments, **options: None)
-    fine_tune.fine_tuned(None, table, params.load(), current_view_settings())
+    fine_tune.fine_tuned(None, table, params.load(), current_view_settings(), None)
     assert capsys.readouterr().out.splitlines()[-1] == "54 views of 18 images, 0 computed now"
 
 

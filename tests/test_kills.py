@@ -164,6 +164,7 @@ def wait_until(condition, process, clone):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_fine_tuning_goes_on_from_its_checkpoint_and_gives_the_same_bytes(clone, tmp_path):
     clone.set(fine_tune__epochs=40, fine_tune__dropout=0.2)
     clone.dvc("repro", "train_head")

@@ -35,7 +35,7 @@ KEYS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "labels": ("a list of names", lambda value: _is_list_of_text(value) and value != []),
     "image_size": ("a whole number from 1", lambda value: type(value) is int and value > 0),
     "resize": (f"one of {', '.join(loader.RESIZERS)}", lambda value: value in tuple(loader.RESIZERS)),
-    "crops": ("a whole number from 1", lambda value: type(value) is int and value > 0),
+    "crops": ("a whole number from 1 to 100", lambda value: type(value) is int and 1 <= value <= 100),
     "display_names": ("a name for each of some labels", _is_names_by_label),
 }
 OPTIONAL: dict[str, object] = {"display_names": {}}

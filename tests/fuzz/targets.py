@@ -15,7 +15,7 @@ from graft.backbone.compile import compile_network
 from graft.backbone.torch_checkpoint import read_checkpoint
 from graft.backbone.weights import load_weights
 from graft.core.errors import GraftError
-from graft.data.archives import unpack
+from graft.data.archives import Bounds, unpack
 from graft.images import loader
 from graft.serving.classifier import Classifier
 from graft.settings import params
@@ -48,7 +48,7 @@ def _weights(file: Path) -> None:
 
 
 def _archive(file: Path) -> None:
-    unpack(file, file.with_name("unpacked"))
+    unpack(file, file.with_name("unpacked"), Bounds(10**9, 10**5))
 
 
 def _params(file: Path) -> None:
