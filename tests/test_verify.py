@@ -1,5 +1,7 @@
 """graft verify: a run from nothing gives the hashes of dvc.lock, or the first stage that does not is named."""
 
+import os
+
 import pytest
 import yaml
 
@@ -44,6 +46,19 @@ def test_a_run_that_fails_is_no_pass(clone):
     assert result.returncode == 1
     assert "error: split: no validation image among 60" in result.stderr
     assert "failed in a clone of the last commit" in result.stderr
+
+
+@pytest.mark.slow
+def test_folder_time_zone_language_umask_hash_seed_and_number_of_processors_change_no_output(finished, tmp_path):
+    clone = finished.cloned(tmp_path / "another place with a long name")
+    strange = {"TZ": "Pacific/Kiritimati", "LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "7"}
+    one_processor = min(os.sched_getaffinity(0))
+    clone.run("sh", "-c", f"umask 077; exec taskset --cpu-list {one_processor} dvc repro", **strange)
+    links = ("data/source", "data/weights")
+    expected, found = (
+        {path: digest for path, digest in each.outputs().items() if path not in links} for each in (finished, clone)
+    )
+    assert found == expected
 
 
 def lock_of(clone):
