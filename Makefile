@@ -19,7 +19,7 @@ MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weight
 
 TRACKED := params.yaml dvc.lock metrics
 
-.PHONY: help repro restore crossval study test test-all test-kills bench check setup
+.PHONY: help repro restore crossval study lint test test-all test-kills coverage fuzz mutation bench setup
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -59,6 +59,17 @@ test-all: $(INSTALLED) ## run the slow tests too
 
 test-kills: $(INSTALLED) ## kill `dvc repro` a hundred times: it must end with the same hashes
 	pytest -m kills
+
+coverage: $(INSTALLED) ## run the tests and report which lines of graft/ and stages/ they run; at least 92 % must be
+	pytest -n auto --cov --cov-report=term
+
+fuzz: $(INSTALLED) ## look for damaged files that end in neither a result nor one line: make fuzz SECONDS=120
+	cd tests && python -m fuzz --seconds $(SECONDS)
+
+mutation: $(INSTALLED) ## change split and scores in hundreds of small ways, and list the changes that no test notices
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
+	mutmut run
+	mutmut results
 
 bench: $(INSTALLED) ## measure all claims, which takes hours, and rewrite benchmarks/RESULTS.md: ARCHIVE= WEIGHTS= IMAGES= PAIRS=
 	@set -e; for name in $(BENCHMARKS); do echo "benchmarks.$$name"; python -m benchmarks.$$name $(MEASURED_WITH); done
