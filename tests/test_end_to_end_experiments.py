@@ -178,7 +178,7 @@ def test_the_workflow_of_continuous_integration_reproduces_the_results_to_the_by
     assert [step["name"] for step in STEPS][:2] == ["Style, types and tests", "Pipeline"]
     printed = {}
     for step in STEPS:
-        settings = {name: filled_in(value) for name, value in step.get("env", {}).items()}
+        settings = {name: filled_in(value) for name, value in (WORKFLOW["env"] | step.get("env", {})).items()}
         printed[step["name"]] = visitor.run("bash", "-e", "-c", filled_in(step["run"]), **variables, **settings)
     assert " passed" in printed["Style, types and tests"]
     # Not evaluate: git brought all its outputs, and the classifier came out with the MD5 that dvc.lock has.
