@@ -1,6 +1,5 @@
 """Temporary clones of this repository, in which tests run the real dvc on small generated images."""
 
-import copy
 import hashlib
 import os
 import re
@@ -10,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import own_parameters
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +44,13 @@ def ran(output: str) -> list[str]:
     return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
 
 
+def is_the_users(name: str) -> bool:
+    """Return whether a file of the repository is the user's: settings, data, results, or where DVC stores them."""
+    return name in ("params.yaml", "dvc.lock") or (
+        name.startswith(tuple(f"{folder}/" for folder in OUTPUTS)) and not name.endswith(".gitignore")
+    )
+
+
 class Clone:
     """A clone `repository` in a folder of its own, with the images beside it in `photos`.
 
@@ -58,13 +65,17 @@ class Clone:
 
     @classmethod
     def of_working_files(cls, folder: Path) -> "Clone":
-        """Return a new repository with a commit of what git has, or would add, in the one under test."""
+        """Return a new repository with a commit of what git has, or would add, in the one under test.
+
+        Settings are the tests' own, and there are no data and no results: those of the one under test are the user's.
+        """
         clone = cls(folder)
         listing = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         for name in subprocess.run(listing, capture_output=True, check=True).stdout.decode().split("\0")[:-1]:
-            if (ROOT / name).exists():
+            if (ROOT / name).exists() and not is_the_users(name):
                 (clone.path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, clone.path / name)
+        shutil.copy(own_parameters.FILE, clone.path / "params.yaml")
         clone.git("init", "--quiet")
         clone.commit("The files under test")
         return clone
@@ -138,13 +149,7 @@ class Clone:
     def set(self, **changes: object) -> None:
         """Change params.yaml: `section__key=value` inside a section."""
         path = self.path / "params.yaml"
-        values = copy.deepcopy(yaml.safe_load(path.read_text(encoding="utf-8")))
-        for name, value in changes.items():
-            *sections, key = name.split("__")
-            part = values
-            for section in sections:
-                part = part[section]
-            part[key] = value
+        values = own_parameters.changed(yaml.safe_load(path.read_text(encoding="utf-8")), **changes)
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
     def outputs(self) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What the tests share: small generated pictures, a project folder, and a tiny compiled network."""
 
-import copy
 import io
 import os
 import subprocess
@@ -10,15 +9,28 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import own_parameters
 import pytest
 import yaml
-from clones import SMALL, Clone
+from clones import SMALL, Clone, is_the_users
 from hypothesis import settings
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 COLOURS = {"blue": (40, 70, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
 PICTURE_SIZE = 24
+
+
+def _refuse_the_users_files(event: str, arguments: tuple) -> None:
+    """Fail a test that opens what is the user's own in this repository: its values may be any."""
+    # os.open has no mode; a name that it opens may be one in another folder.
+    if event == "open" and isinstance(arguments[0], str | Path) and arguments[1]:
+        path = Path(arguments[0]).absolute()
+        if path.is_relative_to(ROOT) and is_the_users(path.relative_to(ROOT).as_posix()):
+            assert "test_params_file.py" in os.environ.get("PYTEST_CURRENT_TEST", ""), f"{path} is the user's"
+
+
+sys.addaudithook(_refuse_the_users_files)
 
 # The same examples in every run, and no deadline: the machine may be busy with something else.
 settings.register_profile("graft", deadline=None, derandomize=True)
@@ -83,26 +95,19 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._defaults = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         # Features of views are for the tests that are about them.
-        self._defaults["head"]["views"] = 0
+        self._defaults = own_parameters.changed(own_parameters.VALUES, head__views=0)
         self.set()
 
     def set(self, **changes: object) -> None:
-        """Write params.yaml: the repository's own without views, with these changes, `section__key=value`."""
-        values = copy.deepcopy(self._defaults)
-        for name, value in changes.items():
-            *sections, key = name.split("__")
-            part = values
-            for section in sections:
-                part = part[section]
-            part[key] = value
+        """Write params.yaml: the tests' parameters without views, with these changes, `section__key=value`."""
+        values = own_parameters.changed(self._defaults, **changes)
         (self.folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """An empty project with the repository's params.yaml, as current folder."""
+    """An empty project with the tests' parameters, as current folder."""
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)

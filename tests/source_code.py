@@ -4,11 +4,10 @@ import ast
 from functools import cache
 from pathlib import Path
 
-import yaml
+import own_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("graft", "stages")
-PARAMETERS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
 @cache
@@ -40,7 +39,7 @@ def reached(path: Path) -> frozenset[Path]:
     return frozenset(seen)
 
 
-def parameter_paths(values: dict = PARAMETERS, prefix: str = "") -> set[str]:
+def parameter_paths(values: dict = own_parameters.VALUES, prefix: str = "") -> set[str]:
     """Return the dotted names of all parameters that are no sections."""
     paths = set()
     for key, value in values.items():

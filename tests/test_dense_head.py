@@ -6,8 +6,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import own_parameters
 import pytest
-import yaml
 from tensorflow import make_ndarray
 
 from graft.core.errors import GraftError
@@ -21,7 +21,7 @@ from graft.settings.schedules import SCHEDULES
 ROOT = Path(__file__).parent.parent
 CLASSES = 3
 MAP = (2, 2, 4)
-DEFAULTS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["head"]
+DEFAULTS = own_parameters.VALUES["head"]
 
 
 def settings(**changes):

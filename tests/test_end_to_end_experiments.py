@@ -1,6 +1,5 @@
 """Experiments, branches, and the workflow of continuous integration, by the commands that people type."""
 
-import difflib
 import json
 import os
 import re
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 from clones import ROOT, SMALL, STAGES, experiments, make_environment, ran, wait_for
-from dvc.utils.serialize import modify_yaml
 
 
 def first_learning_rate(history: str) -> float:
@@ -189,18 +187,6 @@ def test_the_workflow_of_continuous_integration_reproduces_the_results_to_the_by
     assert ran(visitor.dvc("repro", "--single-item", "--force", "evaluate")) == ["evaluate"]
     # dvc.lock has the MD5 of every output, and metrics/ is in git: another clone had written the same.
     assert visitor.git("status", "--porcelain", "--untracked-files=no") == ""
-
-
-def test_an_experiment_changes_one_line_of_the_parameters_and_keeps_the_comments(tmp_path):
-    """DVC writes params.yaml anew for each `-S`: what it would write otherwise would be in every diff."""
-    path = tmp_path / "params.yaml"
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    path.write_text(text, encoding="utf-8")
-    with modify_yaml(path) as values:
-        values["lr"] = 1e-4
-        values["fine_tune"]["patience"] = 3
-    changed = [line for line in difflib.ndiff(text.splitlines(), path.read_text().splitlines()) if line[0] in "-+"]
-    assert changed == ["- lr: 3.0e-4", "+ lr: 0.0001", "-   patience:", "+   patience: 3"]
 
 
 def test_dvc_draws_the_wanted_plots_with_named_axes_and_no_other(finished):

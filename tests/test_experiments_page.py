@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 
+import own_parameters
 import pytest
 import yaml
 from clones import ROOT, Clone, experiments, wait_for
@@ -52,7 +53,7 @@ def parameters_of(arguments: list[str]) -> list[params.Parameters]:
     assert len(settings) == len(found.settings), "a key is set twice"
     chosen = grid(settings)
     assert found.queue or len(chosen) == 1, "a list of values needs --queue"
-    return [params.load(ROOT / "params.yaml", changes) for changes in chosen]
+    return [params.load(own_parameters.FILE, changes) for changes in chosen]
 
 
 def check_experiment(arguments: list[str]) -> None:
@@ -168,7 +169,7 @@ def smaller(parameters: params.Parameters) -> dict[str, object]:
 
 def variant_parameters(of_study: dict, texts: list[str]) -> params.Parameters:
     """Return the parameters of a variant of a study."""
-    return params.load(ROOT / "params.yaml", parse_settings(of_study["settings"] + texts))
+    return params.load(own_parameters.FILE, parse_settings(of_study["settings"] + texts))
 
 
 def shrunk(line: str) -> str:

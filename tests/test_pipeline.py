@@ -2,9 +2,10 @@
 
 from graphlib import TopologicalSorter
 
+import own_parameters
 import pytest
 import yaml
-from source_code import PARAMETERS, ROOT, imports, parameter_paths, parameters_read, reached, tree
+from source_code import ROOT, imports, parameter_paths, parameters_read, reached, tree
 
 PIPELINE = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
 STAGES = yaml.safe_load(PIPELINE)["stages"]
@@ -82,7 +83,7 @@ def test_resolve_runs_on_a_change_of_any_parameter_but_lr():
 
 def test_every_parameter_is_declared_by_a_stage_or_read_by_the_gate():
     used = set().union(*(declared_parameters(stage) for stage in STAGES if stage != "resolve"))
-    gate = {f"gate.{key}" for key in PARAMETERS["gate"]}
+    gate = {f"gate.{key}" for key in own_parameters.VALUES["gate"]}
     # `weights` reaches the other stages as the file that resolve writes.
     assert used | gate | {"weights"} == parameter_paths()
 

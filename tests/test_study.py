@@ -1,10 +1,12 @@
 """Studies: variants are repeated, and ranked by the validation part alone."""
 
+import shutil
 from argparse import ArgumentParser
 from pathlib import Path
 
 import numpy as np
 import one_stage
+import own_parameters
 import pandas as pd
 import pytest
 import yaml
@@ -115,9 +117,10 @@ def test_a_file_that_is_not_yaml_is_one_line(project, content):
 
 @pytest.mark.parametrize("name", yaml.safe_load((ROOT / "studies.yaml").read_text(encoding="utf-8")))
 def test_every_study_of_the_repository_has_settings_that_the_parameters_take_and_no_two_runs_are_the_same(
-    name, monkeypatch
+    name, project
 ):
-    monkeypatch.chdir(ROOT)
+    shutil.copy(ROOT / paths.STUDIES, paths.STUDIES)
+    shutil.copy(own_parameters.FILE, paths.PARAMETERS)
     table = study.planned_runs(name, study.load(name), {})
     parameters = [params.load(changes=experiment.settings).model_dump_json() for experiment in table["experiment"]]
     assert len(set(parameters)) == len(parameters)

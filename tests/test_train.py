@@ -1,18 +1,15 @@
 """Training a linear head: which settings cross-validation chooses, and what is printed about it."""
 
-from pathlib import Path
-
 import numpy as np
+import own_parameters
 import pytest
-import yaml
 
 from graft.core.errors import GraftError
 from graft.heads.linear import C_VALUES, DEFAULT_C
 from graft.heads.train import FeatureSet, train_head
 from graft.settings import params
 
-ROOT = Path(__file__).parent.parent
-DEFAULTS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["head"]
+DEFAULTS = own_parameters.VALUES["head"]
 
 
 def settings(**changes):
