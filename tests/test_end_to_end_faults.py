@@ -31,25 +31,36 @@ SETTINGS = {
 }
 
 
-def assert_refused(clone, before, pattern, *command):
-    """Run dvc, which must fail with one clear line; `make restore` then brings back all that was committed."""
+def assert_one_line(clone, pattern, *command):
+    """Run dvc, which must fail with one clear line."""
     result = clone.attempt("dvc", *command)
     assert result.returncode != 0
     text = result.stdout + result.stderr
     assert "Traceback" not in text
     (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
     assert re.search(pattern, line), line
+
+
+def assert_refused(clone, before, pattern, *command):
+    """Run dvc, which must fail with one clear line; `make restore` then brings back all that was committed."""
+    assert_one_line(clone, pattern, *command)
     clone.run("make", "restore")
     # data/source leads to the images, wherever they are now.
     assert clone.outputs() | {"data/source": None} == before | {"data/source": None}
 
 
+@pytest.fixture(scope="module")
+def shared(finished, tmp_path_factory):
+    """A copy of the finished clone for all bad settings."""
+    return finished.copied(tmp_path_factory.mktemp("shared"))
+
+
 @pytest.mark.parametrize("fault", SETTINGS)
-def test_a_bad_setting_is_refused(clone, fault):
+def test_a_bad_setting_is_refused(shared, fault):
     changes, pattern = SETTINGS[fault]
-    before = clone.outputs()
-    clone.set(**changes)
-    assert_refused(clone, before, pattern, "repro")
+    shared.set(**changes)
+    assert_one_line(shared, pattern, "repro")
+    shared.git("checkout", "--quiet", "params.yaml")
 
 
 @pytest.mark.parametrize(

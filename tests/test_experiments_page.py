@@ -205,7 +205,7 @@ def run_block(clone: Clone, block: str) -> str:
     return clone.run("bash", "-e", "-c", script, GRAFT_STORE=str(clone.folder / "store"))
 
 
-def blocks_with(word: str, quick: str = "", but: str = "none of them") -> list[object]:
+def blocks_with(word: str, quick: str = "no block", but: str = "none of them") -> list[object]:
     """Return the blocks with a word in them as cases of a test, slow but for those with the word `quick`."""
     return [
         pytest.param(block, marks=() if re.search(quick, block) else pytest.mark.slow, id=block.splitlines()[0])
@@ -219,7 +219,7 @@ def figures(clone: Clone, name: str, file: str) -> dict:
 
 
 # Each takes half a minute.
-@pytest.mark.parametrize("block", blocks_with("dvc exp run", "-n scratch", but="--queue"))
+@pytest.mark.parametrize("block", blocks_with("dvc exp run", but="--queue"))
 def test_an_experiment_runs_and_exports_what_it_is_about(page, block):
     run_block(page, block)
     name = re.search(r"-n (\S+)", block)[1]
@@ -230,7 +230,7 @@ def test_an_experiment_runs_and_exports_what_it_is_about(page, block):
     assert (page.path / "logs" / name).exists() == logged
 
 
-@pytest.mark.parametrize("block", blocks_with("--queue", "nothing"))
+@pytest.mark.parametrize("block", blocks_with("--queue"))
 def test_a_sweep_is_an_experiment_for_each_value(page, block):
     run_block(page, block)
     name = re.search(r"-n (\S+)", block)[1]
@@ -240,7 +240,7 @@ def test_a_sweep_is_an_experiment_for_each_value(page, block):
         assert figures(page, name, "accuracy.json")["images"] > 0
 
 
-@pytest.mark.parametrize("block", blocks_with("graft study", "nothing"))
+@pytest.mark.parametrize("block", blocks_with("graft study"))
 def test_a_study_is_run_and_ranked(page, block):
     name = re.search(r"graft study (\w+)", block)[1]
     studies = yaml.safe_load((page.path / "studies.yaml").read_text(encoding="utf-8"))
@@ -262,7 +262,7 @@ def test_photos_are_named_by_a_pretrained_network(page, block):
     assert re.search(r"^photos?(/\w+)?\.(jpg|png): .+ \d+\.\d%", printed, re.MULTILINE)
 
 
-@pytest.mark.parametrize("block", blocks_with("graft predict", "nothing", but="--imagenet"))
+@pytest.mark.parametrize("block", blocks_with("graft predict", but="--imagenet"))
 def test_photos_are_named_by_the_retrained_network(page, block):
     (experiment,) = (line for line in lines_of("dvc exp run") if " -n scratch " in line)
     run_block(page, experiment.replace(" -n ", " -n retrained-"))

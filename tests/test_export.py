@@ -1,7 +1,6 @@
 """Stage export: which model is exported, at which image size, and with which display names."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from graft.scores import metrics
 from graft.serving import export
 from graft.serving.classifier import Classifier
 from graft.settings import params
+from stages import export as stage
 
 LABELS = ["daisy", "roses", "tulips"]
 
@@ -80,10 +80,18 @@ def test_the_model_is_chosen_by_the_validation_part_where_it_is_free(setting, ep
     assert export.models(setting, epochs) == expected
 
 
+@pytest.fixture
+def here(clone, monkeypatch):
+    """The clone as current folder."""
+    monkeypatch.chdir(clone.path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return clone
+
+
 def exported_with(clone, **settings):
     """Export with other settings; return metrics/export.json and the metrics of the file on the validation part."""
     clone.set(**settings)
-    clone.run(sys.executable, "-m", "stages.export")
+    stage.main()
     rows = [row for row in read_rows(clone.path / "data/split.csv") if row["split"] == "validation"]
     classifier = Classifier(clone.path / "models/classifier.tflite", clone.path / "models/labels.json")
     shares = np.stack(list(classifier.all_probabilities([clone.path / "data/raw" / row["path"] for row in rows])))
@@ -92,10 +100,10 @@ def exported_with(clone, **settings):
     return written, metrics.accuracy_and_loss(shares, labels)
 
 
-def test_a_name_for_an_unknown_class_stands_in_the_metrics(clone):
-    written, _ = exported_with(clone, display_names={"red": "rouge", "rad": "rouge"})
+def test_a_name_for_an_unknown_class_stands_in_the_metrics(here):
+    written, _ = exported_with(here, display_names={"red": "rouge", "rad": "rouge"})
     assert written["unknown_display_names"] == ["rad"]
-    written, _ = exported_with(clone, display_names={"red": "rouge"})
+    written, _ = exported_with(here, display_names={"red": "rouge"})
     assert "unknown_display_names" not in written
 
 
@@ -108,16 +116,16 @@ def repeat_validation(clone, times):
     return len(repeated)
 
 
-def test_the_model_and_size_with_the_lowest_loss_of_the_exported_file_on_the_validation_part_are_exported(clone):
-    assert repeat_validation(clone, times=20) >= export.ENOUGH_FOR_SCALES
+def test_the_model_and_size_with_the_lowest_loss_of_the_exported_file_on_the_validation_part_are_exported(here):
+    assert repeat_validation(here, times=20) >= export.ENOUGH_FOR_SCALES
     small, large = SMALL["image_size"], round(SMALL["image_size"] * 8 / 7)
     each = []
     for size, scale in ((small, 1), (large, 8 / 7)):
         for model in ("head", "fine_tuned"):
-            written, found = exported_with(clone, export__test_resolution=scale, export__model=model)
+            written, found = exported_with(here, export__test_resolution=scale, export__model=model)
             assert (written["exported"], written["image_size"]) == (model, size)
             assert written["exported_validation"] == pytest.approx(found, rel=1e-4)
             each.append(written)
     assert len({one["exported_validation"]["loss"] for one in each}) == len(each)
-    chosen, _ = exported_with(clone, export__test_resolution="auto", export__model="best_on_validation")
+    chosen, _ = exported_with(here, export__test_resolution="auto", export__model="best_on_validation")
     assert chosen == min(each, key=lambda one: one["exported_validation"]["loss"])

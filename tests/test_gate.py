@@ -61,7 +61,8 @@ def test_a_figure_exactly_at_its_threshold_passes(run_gate):
 def test_a_figure_that_is_not_a_number_fails(run_gate, name, value):
     status, lines = run_gate(GOOD | {name: value})
     assert status == 1
-    assert [line for line in lines if line.startswith(f"FAIL  metrics/accuracy.json: {name} is ")]
+    found = "missing" if value is None else repr(value)
+    assert f"FAIL  metrics/accuracy.json: {name} is {found}, a number is needed" in lines
 
 
 @pytest.mark.parametrize("name", list(GOOD))
@@ -160,6 +161,15 @@ def test_a_significant_drop_of_exactly_the_bound_passes(compare, project):
     assert mcnemar(0, 8) < 0.05
     assert (status, lines[1]) == (0, "pass  accuracy 0.9800, 1.0000 at earlier, may drop by 0.02")
     assert compare(range(9), [])[0] == 1
+
+
+def test_a_p_value_equal_to_the_bound_is_significant(compare, project):
+    project.set(gate__significance=mcnemar(5, 12))
+    assert compare(range(12), range(300, 305))[0] == 1
+
+
+def test_a_figure_below_its_threshold_fails_although_nothing_drops(run_gate, repository):
+    assert run_gate(GOOD | {"accuracy": 0.9}, "--against", "earlier")[0] == 1
 
 
 def test_a_significant_gain_passes(compare):

@@ -188,8 +188,7 @@ def test_without_resume_no_checkpoint_is_written(clone):
 
 
 def test_a_second_repro_at_the_same_time_is_refused_and_the_first_loses_nothing(finished, clone):
-    forget(clone)
-    process = start(clone, "dvc", "repro")
+    process = start(clone, "dvc", "repro", "--force", "--downstream", "export")
     wait_until(lambda: ran(log_of(clone)), process, clone)
     second = clone.attempt("dvc", "repro")
     assert second.returncode != 0

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graft.activations import store as store_module
 from graft.activations.store import Store, Verdict, default_folder, namespace_of
 from graft.core.errors import GraftError
 
@@ -523,8 +524,10 @@ def put_a_block(store, namespace, keys):
 
 
 @pytest.mark.parametrize("use", [Store.get_many, Store.contains_many, put_a_block])
-def test_a_run_keeps_the_namespaces_it_uses_itself(tmp_path, capfd, use):
+def test_a_run_keeps_the_namespaces_it_uses_itself_and_says_so_once(tmp_path, capfd, monkeypatch, use):
     filled_in_turn(tmp_path, range(2))
+    # The size is measured each time.
+    monkeypatch.setattr(store_module, "MEASURE_BYTES", 0)
     with Store(tmp_path, 2 * MEGABYTE) as store:
         use(store, NAMES[0], blocks(range(10)))
         for number in range(20):
@@ -536,7 +539,9 @@ def test_a_run_keeps_the_namespaces_it_uses_itself(tmp_path, capfd, use):
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
     assert re.search(
-        r"needs 2\.\d MB, more than its limit of 2\.0 MB \(GRAFT_STORE_LIMIT\); all of it is in use", lines[0]
+        r"needs 2\.\d MB, more than its limit of 2\.0 MB \(GRAFT_STORE_LIMIT\); all of it is in use, so nothing is "
+        r"removed; raise the limit, or run `graft store prune` when this run has ended$",
+        lines[0],
     )
     with Store(tmp_path, 2 * MEGABYTE) as store:
         store.put_many(NAMES[3], blocks([300]))

@@ -8,7 +8,7 @@ from clones import Clone
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 # Quick tests of the parameters, of what reads them, and of what the repository holds.
-TESTS = ("test_params_file", "test_pipeline", "test_resolve", "test_licences", "test_gate")
+TESTS = ("test_params_file", "test_pipeline", "test_licences", "test_gate")
 
 
 @pytest.fixture
