@@ -50,7 +50,7 @@ class CheckedImage:
 
     def statistics_row(self) -> dict[str, object]:
         """Return the image, which was not refused, as a row of data/image_statistics.csv."""
-        return {"path": self.file.path.as_posix()} | asdict(self.statistics)  # type: ignore[call-overload]
+        return {"path": self.file.path.as_posix()} | asdict(self.statistics)  # type: ignore[arg-type]
 
     def refusal(self) -> dict[str, str]:
         """Return the image as an entry of `refused` in data/raw.json: its path and the reason."""

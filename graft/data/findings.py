@@ -60,9 +60,9 @@ def _log2(values: np.ndarray) -> np.ndarray:
 CHECKS = {
     "dark": Check(lambda of: of["brightness"], -1, lambda values, median: values < 0.2),
     "bright": Check(lambda of: of["brightness"], 1, lambda values, median: values > 0.8),
-    # A tenth of the usual variance of the Laplacian.
+    # A tenth of the usual variance of the Laplacian, half of the usual bits.
     "blurred": Check(lambda of: _log2(of["sharpness"]), -1, lambda values, median: values < median - np.log2(10)),
-    "low_information": Check(lambda of: of["entropy"], -1, lambda values, median: values < median - 2),
+    "low_information": Check(lambda of: of["entropy"], -1, lambda values, median: values < median / 2),
     "odd_size": Check(
         lambda of: _log2(of["width"] * of["height"]) / 2, 0, lambda values, median: np.abs(values - median) >= 1
     ),

@@ -45,7 +45,7 @@ def read_corrections(path: Path) -> dict[str, Correction]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except UnicodeDecodeError as error:
-        raise GraftError(f"{path}: not in UTF-8 ({error.reason}); `git checkout {path}` brings back the last commit's") from error
+        raise GraftError(f"{path}: not in UTF-8 ({error.reason}); `git checkout {path}` restores it") from error
     corrections: dict[str, Correction] = {}
     for line, row in enumerate(rows, 2):
         values = [row.get(name) or "" for name in COLUMNS]

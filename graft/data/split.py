@@ -84,11 +84,13 @@ def leaks(rows: list[dict[str, str]]) -> list[str]:
     found = [row["path"] for row in rows if row["split"] == "test" and row["group"] in elsewhere]
     if not found:
         return []
-    return [
-        f"split: {len(found)} of {sum(row['split'] == 'test' for row in rows)} test images have a copy in the training "
-        f"or validation part ({', '.join(found[:NAMED])}{', ...' if len(found) > NAMED else ''}), so the test is too "
-        "easy; data/findings.csv will list them, remove one of each two"
-    ]
+    tested = sum(row["split"] == "test" for row in rows)
+    named = ", ".join(found[:NAMED]) + (", ..." if len(found) > NAMED else "")
+    warning = (
+        f"split: {len(found)} of {tested} test images have a copy in the training or validation part ({named}), so the "
+        "test is too easy; data/findings.csv will list them, remove one of each two"
+    )
+    return [warning]
 
 
 def few_images(rows: list[dict[str, str]], given_parts: Collection[str]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.linalg import cho_factor, solve_triangular
 from threadpoolctl import threadpool_limits
 
+from graft.core.threads import in_order
 from graft.heads.feature_file import FeatureFile
 from graft.heads.folds import grouped_folds
 from graft.heads.lda import Sums, gaussians, sums
@@ -18,7 +19,7 @@ from graft.scores.loss import softmax
 
 # More folds leave out fewer images, and cost a factorisation of the covariance each.
 FOLDS = 10
-# More features are projected to so many: the sums of all folds take 8 * FOLDS bytes for each pair of features, 336 MB.
+# More features are projected to so many: the matrices of all folds take 1.1 GB then.
 MOST_FEATURES = 2048
 # Images read at once.
 BLOCK = 1024
@@ -45,8 +46,8 @@ def out_of_fold(
 ) -> OutOfFold:
     """Judge each image by LDA that is fitted without it and without its copies. The same images give the same bits.
 
-    Time and memory are bounded: images * features**2 operations for the sums and as many for the distances, and
-    8 * (folds + 2) * features**2 bytes, with at most `MOST_FEATURES` features.
+    Time and memory are bounded: 3 * images * features**2 operations, and at most 24 * (folds + 1) * features**2 bytes,
+    with at most `MOST_FEATURES` features.
 
     Parameters
     ----------
@@ -68,12 +69,16 @@ def out_of_fold(
     with threadpool_limits(1, "blas"):
         reader = _Reader(features, labels)
         held_out = [*(part.held_out for part in parts), never]
-        of_parts = [sums(reader.blocks(those), classes, reader.origin) for those in held_out]
+        of_parts = list(in_order(lambda those: sums(reader.blocks(those), classes, reader.origin), held_out))
         total = sum(of_parts[1:], of_parts[0])
-        for part, of_part in zip(parts, of_parts, strict=False):
-            training = total - of_part
-            log_shares[part.held_out] = np.log(training.rows / training.rows.sum())
-            squares[part.held_out] = _squared_distances(reader, part.held_out, training)
+
+        def judge(place: int) -> None:
+            those, training = held_out[place], total - of_parts[place]
+            log_shares[those] = np.log(training.rows / training.rows.sum())
+            squares[those] = _squared_distances(reader, those, training)
+
+        for _ in in_order(judge, range(len(parts))):
+            pass
     squares, log_shares = squares[images], log_shares[images]
     logits = log_shares - squares / 2
     probabilities = softmax(logits / fit_temperature(logits, labels[images]))

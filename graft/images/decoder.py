@@ -81,7 +81,7 @@ def decode(data: bytes, size: int, name: str, scaled: bool = True) -> Image.Imag
 
 
 def size_and_format(data: bytes) -> tuple[tuple[int, int], str]:
-    """Return width and height, not turned by EXIF, and the format of a file that `decode` reads; no pixel is decoded."""
+    """Return width and height, not turned by EXIF, and the format of a file that `decode` reads."""
     with _open(data) as image:
         return image.size, image.format or ""
 
