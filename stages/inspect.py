@@ -48,8 +48,8 @@ def draw(images: ImageTable, judged: OutOfFold, errors: LabelErrors) -> None:
 def print_in_words(metrics: Mapping[str, Any], counts: Mapping[str, int]) -> None:
     """Print in three lines what was found."""
     print(
-        f"suspect labels: {metrics['suspects']} of {metrics['judged']}, {metrics['suspects_in_test']} of them in the test "
-        f"part; {paths.SUSPECTS} ranks them, `graft relabel` corrects them"
+        f"suspect labels: {metrics['suspects']} of {metrics['judged']}, {metrics['suspects_in_test']} of them in the "
+        f"test part; {paths.SUSPECTS} ranks them, `graft relabel` corrects them"
     )
     print(
         f"copies: {counts[kinds.EXACT]} exact, {counts[kinds.NEAR]} near; {counts[kinds.OTHER_LABEL]} under another "

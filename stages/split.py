@@ -16,7 +16,7 @@ def corrected_images() -> list[dict[str, str]]:
     """Return the rows of data/images.csv with the labels that relabelled.csv corrects, and print how many."""
     found = correct(read_rows(paths.IMAGES), read_corrections(paths.RELABELLED), paths.RELABELLED)
     if found.relabelled or found.left_out:
-        print(f"{paths.RELABELLED}: {found.relabelled} labels corrected, {found.left_out} images left out")
+        print(f"{paths.RELABELLED}: labels corrected: {found.relabelled}, images left out: {found.left_out}")
     if found.unused:
         named = ", ".join(found.unused[:NAMED]) + (", ..." if len(found.unused) > NAMED else "")
         count = f"{len(found.unused)} correction{'s' * (len(found.unused) > 1)}"

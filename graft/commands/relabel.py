@@ -116,6 +116,7 @@ def main(arguments: Namespace) -> None:
     write_corrections(paths.RELABELLED, corrections)
     left_out = sum(one.label == LEAVE_OUT for one in new.values())
     print(
-        f"{len(new) - left_out} images relabelled, {left_out} left out; {paths.RELABELLED} has {len(corrections)} "
-        f"corrections (before: {len(earlier)}). `dvc repro` applies them, `git checkout {paths.RELABELLED}` undoes them"
+        f"labels corrected: {len(new) - left_out}, images left out: {left_out}; {paths.RELABELLED} now has "
+        f"{len(corrections)} lines, it had {len(earlier)}. `dvc repro` applies them, `git checkout {paths.RELABELLED}` "
+        "undoes them"
     )
