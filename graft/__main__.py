@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": "Classify images with the exported model.",
     "gate": "Check the metrics against the thresholds in params.yaml.",
     "crossval": "Test the settings on every image: each fold of the split is the test part once.",
+    "relabel": "Correct labels by a table of images, such as metrics/suspects.csv.",
     "study": "Rank the variants of a study in studies.yaml.",
     "verify": "Run the pipeline of the last commit from nothing, and compare every output with dvc.lock.",
     "mend": "Repair the files of DVC that a kill or a full disk has left half written.",

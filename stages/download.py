@@ -11,13 +11,14 @@ from graft.core.stage import run_stage
 from graft.data import folders
 from graft.data.archives import Bounds
 from graft.data.checked_images import CheckedImage, check_images, image_report, require_complete
+from graft.data.image_statistics import COLUMNS as STATISTICS_COLUMNS
 from graft.data.source import image_folder, read_entry
 from graft.data.transfer import Limits
 from graft.images.loader import left_out
 from graft.images.table import COLUMNS
 from graft.settings import params
 
-OUTPUTS = (paths.RAW, paths.RAW_REPORT, paths.IMAGES)
+OUTPUTS = (paths.RAW, paths.RAW_REPORT, paths.IMAGES, paths.IMAGE_STATISTICS)
 
 
 def collect(images: Sequence[CheckedImage], source: Path, target: Path) -> None:
@@ -83,6 +84,8 @@ def main() -> None:
         report = image_report(images, others)
         collect(kept, source, new / paths.RAW.name)
         write_rows(new / paths.IMAGES.name, COLUMNS, [image.row() for image in kept])
+        statistics = [image.statistics_row() for image in kept]
+        write_rows(new / paths.IMAGE_STATISTICS.name, STATISTICS_COLUMNS, statistics)
         write_json(new / paths.RAW_REPORT.name, report)
         replace_outputs(new, earlier)
     print(f"{len(kept)} images in {len(report['classes'])} classes, {len(report['refused'])} refused")

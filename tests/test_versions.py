@@ -60,7 +60,8 @@ def test_other_versions_than_the_recorded_ones_are_refused(project):
 def test_after_an_upgrade_nothing_is_mixed_and_the_advised_commands_redo_all_that_computes(clone):
     """As if scikit-learn had been upgraded since the last run: DVC and data/environment.json have an older version."""
     rewrite(clone.path, **{"scikit-learn": "1.0"})
-    clone.dvc("commit", "--force", "resolve", "download", "freeze", "extract", "train_head", "fine_tune", "export")
+    stages = ("resolve", "download", "freeze", "extract", "inspect", "train_head", "fine_tune", "export")
+    clone.dvc("commit", "--force", *stages)
     clone.set(export__crops=1)
     refused = clone.attempt("dvc", "repro")
     assert "error: data/environment.json: other versions are installed (scikit-learn 1.0 -> " in refused.stderr
@@ -68,11 +69,13 @@ def test_after_an_upgrade_nothing_is_mixed_and_the_advised_commands_redo_all_tha
     output = clone.dvc("repro")
     # The others ran with these versions before, so that DVC has their outputs.
     assert ran(output) == ["export", "evaluate"]
-    for stage in ("download", "freeze", "extract", "train_head", "fine_tune"):
+    for stage in ("download", "freeze", "extract", "inspect", "train_head", "fine_tune"):
         assert f"Stage '{stage}' is cached - skipping run" in output
 
 
-@pytest.mark.parametrize("stage", ["download", "freeze", "extract", "train_head", "fine_tune", "export", "evaluate"])
+@pytest.mark.parametrize(
+    "stage", ["download", "freeze", "extract", "inspect", "train_head", "fine_tune", "export", "evaluate"]
+)
 def test_each_stage_that_computes_refuses_other_versions(project, run_python, stage):
     record_versions()
     rewrite(project.folder, tensorflow="1.0")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 PARAMETERS = Path("params.yaml")
 STUDIES = Path("studies.yaml")
+# The labels that the user has corrected.
+RELABELLED = Path("relabelled.csv")
 # The folders of all that the stages write.
 OUTPUTS = (Path("data"), Path("models"), Path("metrics"))
 
@@ -16,6 +18,7 @@ ENVIRONMENT = Path("data/environment.json")
 RAW = Path("data/raw")
 RAW_REPORT = Path("data/raw.json")
 IMAGES = Path("data/images.csv")
+IMAGE_STATISTICS = Path("data/image_statistics.csv")
 # split
 SPLIT = Path("data/split.csv")
 CLASSES = Path("data/classes.json")
@@ -28,6 +31,11 @@ TOP = BACKBONE / "top.tflite"
 # extract
 FEATURES = Path("data/features/features.npy")
 VIEW_FEATURES = Path("data/features/views.npy")
+# inspect
+DATA_METRICS = Path("metrics/data.json")
+SUSPECTS = Path("metrics/suspects.csv")
+SUSPECTS_FIGURE = Path("metrics/suspects.png")
+FINDINGS = Path("data/findings.csv")
 # train_head
 HEAD = Path("models/head.npz")
 HEAD_METRICS = Path("metrics/head.json")

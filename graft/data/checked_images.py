@@ -4,7 +4,7 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from graft.core.errors import GraftError
 from graft.core.threads import in_order
 from graft.data.copies import DECODED_SIDE, Fingerprint, fingerprint, first_copies
 from graft.data.folders import ImageFile, require_images
-from graft.images.decoder import UnreadableImageError, decode
+from graft.data.image_statistics import ImageStatistics, image_statistics
+from graft.images.decoder import UnreadableImageError, decode, size_and_format
 from graft.images.table import COLUMNS
 from graft.settings.datasets import Entry
 
@@ -28,6 +29,7 @@ class CheckedImage:
     file : where it is, and its class.
     sha256 : of its bytes, 64 hexadecimal digits; empty where it is refused.
     bytes : the size of the file.
+    statistics : its width, height, brightness and so on; None where it is refused.
     fingerprint : what is compared with other images; None where it is refused.
     refused : why it cannot be used; empty for a readable image.
     group : the same for copies of one picture, 16 hexadecimal digits; empty until `with_groups` is called.
@@ -36,6 +38,7 @@ class CheckedImage:
     file: ImageFile
     sha256: str = ""
     bytes: int = 0
+    statistics: ImageStatistics | None = None
     fingerprint: Fingerprint | None = None
     refused: str = ""
     group: str = ""
@@ -44,6 +47,10 @@ class CheckedImage:
         """Return the image as a row of data/images.csv, by `COLUMNS`."""
         values = (self.file.path.as_posix(), self.file.label, self.file.split, self.sha256, self.group)
         return dict(zip(COLUMNS, values, strict=True))
+
+    def statistics_row(self) -> dict[str, object]:
+        """Return the image, which was not refused, as a row of data/image_statistics.csv."""
+        return {"path": self.file.path.as_posix()} | asdict(self.statistics)  # type: ignore[arg-type]
 
     def refusal(self) -> dict[str, str]:
         """Return the image as an entry of `refused` in data/raw.json: its path and the reason."""
@@ -67,7 +74,9 @@ def check_image(folder: Path, file: ImageFile) -> CheckedImage:
         return CheckedImage(file, refused="its name is not UTF-8")
     except OSError as error:
         return CheckedImage(file, refused=f"cannot be read ({error.strerror})")
-    return CheckedImage(file, hashlib.sha256(content).hexdigest(), len(content), fingerprint(picture))
+    statistics = image_statistics(picture, *size_and_format(content), len(content))
+    sha256 = hashlib.sha256(content).hexdigest()
+    return CheckedImage(file, sha256, len(content), statistics, fingerprint(picture))
 
 
 def check_images(folder: Path, files: list[ImageFile]) -> list[CheckedImage]:

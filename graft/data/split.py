@@ -71,6 +71,28 @@ def split_images(images: list[dict[str, str]], settings: params.Split) -> list[d
     return rows
 
 
+def leaks(rows: list[dict[str, str]]) -> list[str]:
+    """Return a warning, one line, if images of the test part have copies in another part.
+
+    `split` keeps copies together, but leaves the data set's own parts as they are.
+
+    Parameters
+    ----------
+    rows : of data/split.csv.
+    """
+    elsewhere = {row["group"] for row in rows if row["split"] != "test"}
+    found = [row["path"] for row in rows if row["split"] == "test" and row["group"] in elsewhere]
+    if not found:
+        return []
+    tested = sum(row["split"] == "test" for row in rows)
+    named = ", ".join(found[:NAMED]) + (", ..." if len(found) > NAMED else "")
+    warning = (
+        f"split: {len(found)} of {tested} test images have a copy in the training or validation part ({named}), so the "
+        "test is too easy; data/findings.csv will list them, remove one of each two"
+    )
+    return [warning]
+
+
 def few_images(rows: list[dict[str, str]], given_parts: Collection[str]) -> list[str]:
     """Return a warning, one line, for validation and for test if the part has fewer than ten images of a class.
 

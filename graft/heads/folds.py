@@ -15,10 +15,10 @@ class Fold(NamedTuple):
     held_out: np.ndarray
 
 
-def grouped_folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> list[Fold]:
-    """Return up to `FOLDS` folds with the images of a group, copies of one picture, on one side.
+def grouped_folds(labels: np.ndarray, groups: np.ndarray, seed: int, most: int = FOLDS) -> list[Fold]:
+    """Return up to `most` folds with the images of a group, copies of one picture, on one side.
 
-    The groups of each class are spread evenly. If a class has fewer groups than `FOLDS`, there are fewer folds. Every
+    The groups of each class are spread evenly. If a class has fewer groups than `most`, there are fewer folds. Every
     class occurs in each training side: where it would not, its groups are not held out. So a class with one group is
     never held out, and an empty list means that no image can be held out.
 
@@ -29,6 +29,7 @@ def grouped_folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> list[Fol
     labels : int array (images,), from 0.
     groups : array (images,), the group of each image.
     seed : from 0.
+    most : the number of folds, from 2.
     """
     _, group_of = np.unique(groups, return_inverse=True)
     # A group with images of several classes counts for the first of them.
@@ -39,7 +40,7 @@ def grouped_folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> list[Fol
     if not len(several):
         return []
     fewest = int(groups_of_class[groups_of_class > 1].min())
-    splitter = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=seed)
+    splitter = StratifiedKFold(min(most, fewest), shuffle=True, random_state=seed)
     parts = [several[part] for _, part in splitter.split(several, label_of[several])]
     folds = [_fold(labels, group_of, part) for part in parts]
     return [fold for fold in folds if len(fold.held_out)]

@@ -70,14 +70,29 @@ def fit_lda(found: Sums, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     found : of the training rows, less `origin`; each class has a row.
     origin : float32 (features,).
     """
-    means = found.features / found.rows[:, np.newaxis]
-    covariance = (found.products - found.features.T @ means) / found.rows.sum()
-    variance = covariance.trace() / len(origin)
+    means, covariance = gaussians(found)
     kernel = np.zeros_like(means.T)
-    if variance * found.rows.sum() > ROUNDING * found.products.trace() / len(origin):
-        covariance *= 1 - SHRINKAGE
-        covariance[np.diag_indices_from(covariance)] += SHRINKAGE * variance
+    if covariance is not None:
         kernel = solve(covariance, means.T, assume_a="pos", overwrite_a=True)
     bias = np.log(found.rows / found.rows.sum()) - 0.5 * np.einsum("cf,fc->c", means, kernel) - origin @ kernel
     # Softmax does not see what all logits share, and float32 keeps more digits without it.
     return kernel - kernel.mean(axis=1, keepdims=True), bias - bias.mean()
+
+
+def gaussians(found: Sums) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the Gaussians of LDA: the mean of each class, and the shrunk covariance within the classes.
+
+    Returns
+    -------
+    Means, float64 (classes, features), and a new array (features, features), or None if nothing varies within the
+    classes.
+    """
+    means = found.features / found.rows[:, np.newaxis]
+    covariance = (found.products - found.features.T @ means) / found.rows.sum()
+    size = len(covariance)
+    variance = covariance.trace() / size
+    if not variance * found.rows.sum() > ROUNDING * found.products.trace() / size:
+        return means, None
+    covariance *= 1 - SHRINKAGE
+    covariance[np.diag_indices_from(covariance)] += SHRINKAGE * variance
+    return means, covariance

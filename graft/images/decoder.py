@@ -80,6 +80,12 @@ def decode(data: bytes, size: int, name: str, scaled: bool = True) -> Image.Imag
         raise UnreadableImageError(f"{name}: not a readable image ({_reason(error)})") from error
 
 
+def size_and_format(data: bytes) -> tuple[tuple[int, int], str]:
+    """Return width and height, not turned by EXIF, and the format of a file that `decode` reads."""
+    with _open(data) as image:
+        return image.size, image.format or ""
+
+
 def _open(data: bytes) -> "ImageFile":
     formats, is_heic = FORMATS, False
     if data[4:8] == b"ftyp":

@@ -89,6 +89,33 @@ def predictions(
     _draw_images(path, title, paths, _captions(labels, probabilities, names), colours)
 
 
+def suspects(
+    path: Path,
+    title: str,
+    paths: Sequence[Path],
+    labels: np.ndarray,
+    likelier: np.ndarray,
+    probabilities: np.ndarray,
+    names: Sequence[str],
+) -> None:
+    """Draw images whose labels may be wrong, each with its label and the likelier class, and both probabilities.
+
+    Parameters
+    ----------
+    path : of the PNG file.
+    title : of the figure.
+    paths : of the image files, at most `MAX_IMAGES`.
+    labels, likelier : int arrays (images,), the given class and the likelier one.
+    probabilities : float array (images, classes).
+    names : of the classes.
+    """
+    captions = [
+        f"labelled {names[label]}, {row[label]:.0%}\nrather {names[other]}, {row[other]:.0%}"
+        for label, other, row in zip(labels, likelier, probabilities, strict=True)
+    ]
+    _draw_images(path, title, paths, captions, ["black"] * len(captions))
+
+
 def study(path: Path, table: pd.DataFrame, title: str) -> None:
     """Draw the mean accuracies of a study's variants with their standard deviations, the best variant on top.
 

@@ -1,0 +1,129 @@
+"""relabelled.csv: the labels that the user has corrected. `graft relabel` writes it, and `split` applies it.
+
+A correction names the SHA-256 of the image file. So it holds wherever the file lies, and for each exact copy of it.
+"""
+
+import csv
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from graft.core.errors import GraftError, nearest
+from graft.core.files import write_rows
+
+COLUMNS = ("path", "sha256", "label")
+# In place of a label: the image is left out.
+LEAVE_OUT = "-"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The right label of an image file.
+
+    Attributes
+    ----------
+    path : of the image when it was corrected, for people.
+    label : a class, or `LEAVE_OUT`.
+    """
+
+    path: str
+    label: str
+
+
+def read_corrections(path: Path) -> dict[str, Correction]:
+    """Return the correction of each image file by its SHA-256; {} if there is no such file.
+
+    Raises
+    ------
+    GraftError
+        If the file is not as `write_corrections` writes it, or corrects an image twice.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        # A spreadsheet may add the byte order mark.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise GraftError(f"{path}: not in UTF-8 ({error.reason}); `git checkout {path}` restores it") from error
+    corrections: dict[str, Correction] = {}
+    for line, row in enumerate(rows, 2):
+        values = [row.get(name) or "" for name in COLUMNS]
+        if not all(values):
+            raise GraftError(f"{path}: line {line} has no {COLUMNS[values.index('')]}; it needs {', '.join(COLUMNS)}")
+        sha256 = values[1].lower()
+        if sha256 in corrections:
+            raise GraftError(f"{path}: line {line} corrects {values[0]} a second time; remove one of the two lines")
+        corrections[sha256] = Correction(values[0], values[2].strip())
+    return corrections
+
+
+def write_corrections(path: Path, corrections: Mapping[str, Correction]) -> None:
+    """Write relabelled.csv, sorted by path: a further correction is one more line for git."""
+    rows = [{"path": one.path, "sha256": sha256, "label": one.label} for sha256, one in corrections.items()]
+    write_rows(path, COLUMNS, sorted(rows, key=lambda row: (row["path"], row["sha256"])))
+
+
+def require_class(label: str, classes: Collection[str], place: str) -> None:
+    """Check that a corrected label is one of the classes, or leaves the image out.
+
+    Parameters
+    ----------
+    label : that the user wrote.
+    classes : those of the folders.
+    place : what an error starts with.
+
+    Raises
+    ------
+    GraftError
+        If it is neither.
+    """
+    if label != LEAVE_OUT and label not in classes:
+        hint = nearest(label, classes)
+        raise GraftError(f"{place}: {label!r} is no class; {hint} ({LEAVE_OUT} leaves the image out)")
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """Images with corrected labels.
+
+    Attributes
+    ----------
+    images : rows of data/images.csv, without those that are left out.
+    relabelled, left_out : how many images have another label than their folder, and how many are left out.
+    unused : the paths of corrections of no image, sorted.
+    """
+
+    images: list[dict[str, str]]
+    relabelled: int
+    left_out: int
+    unused: list[str]
+
+
+def correct(images: Sequence[dict[str, str]], corrections: Mapping[str, Correction], source: Path) -> Corrected:
+    """Return the rows of data/images.csv with the corrected labels.
+
+    Parameters
+    ----------
+    images : rows of data/images.csv.
+    corrections : of `read_corrections`.
+    source : the file of the corrections, for errors.
+
+    Raises
+    ------
+    GraftError
+        If an image is to get a label that is no class.
+    """
+    classes = {image["label"] for image in images}
+    rows = []
+    for image in images:
+        found = corrections.get(image["sha256"])
+        if found:
+            require_class(found.label, classes, f"{source}: {found.path}")
+        if not found or found.label != LEAVE_OUT:
+            rows.append(image | {"label": found.label} if found else image)
+    given = {image["path"]: image["label"] for image in images}
+    present = {image["sha256"] for image in images}
+    unused = sorted(one.path for sha256, one in corrections.items() if sha256 not in present)
+    relabelled = sum(row["label"] != given[row["path"]] for row in rows)
+    return Corrected(rows, relabelled, len(images) - len(rows), unused)
