@@ -11,7 +11,7 @@ from graft.core import paths, tensorboard
 from graft.core.errors import run
 from graft.core.quiet import importing
 from graft.core.versions import record_versions
-from graft.data.folders import check_links
+from graft.data.folders import check_links, has_heic
 from graft.settings import datasets, params
 from graft.settings.resolved import image_size, link_or_write, weights_source
 
@@ -60,7 +60,7 @@ def main() -> None:
     source = found if isinstance(found, Path) else found.model_dump(exclude_none=True)
     link_or_write(paths.SOURCE, source, parameters.dataset)
     link_or_write(paths.WEIGHTS, weights, parameters.weights)
-    record_versions()
+    record_versions(heic=isinstance(found, Path) and has_heic(found))
     if datasets.is_also_folder(parameters.dataset, root):
         name = parameters.dataset
         print(f"dataset {name} is the catalog's; for the folder of that name here, write dataset: ./{name}")

@@ -9,6 +9,7 @@ import pytest
 from graft.core import progress
 from graft.core.progress import Progress, duration, reporting
 from graft.core.quiet import hidden
+from graft.core.stage import run_stage
 
 SHORT = 0.05
 
@@ -27,14 +28,23 @@ def slowly(number):
 
 
 @pytest.mark.usefixtures("often")
-def test_the_first_line_is_an_estimate_and_the_next_ones_count(capfd):
+def test_the_estimate_is_the_first_line_and_comes_early(capfd, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY", 600)
     with reporting("extract"):
         assert list(Progress(slowly(20), "views", 1000)) == list(range(20))
+    (line,) = capfd.readouterr().err.splitlines()
+    assert re.fullmatch(r"extract: views: \d+ of 1,000, about \d+ (s|min) to go", line)
+
+
+@pytest.mark.usefixtures("often")
+def test_the_lines_count_what_is_done(capfd):
+    with reporting("extract"):
+        list(Progress(slowly(20), "views", 1000))
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) >= 3
-    for line in lines:
-        assert re.fullmatch(r"extract: views: \d+ of 1,000, about \d+ s to go", line)
-    assert int(lines[0].split()[2]) < int(lines[-1].split()[2])
+    counts = [int(re.match(r"extract: views: (\d+) of 1,000", line)[1]) for line in lines]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
 
 
 @pytest.mark.usefixtures("often")
@@ -52,6 +62,14 @@ def test_where_one_item_takes_long_the_lines_go_on(capfd):
         bar.update()
         time.sleep(6 * SHORT)
     assert capfd.readouterr().err.count("fine_tune: epochs: 1 of 8\n") >= 2
+
+
+@pytest.mark.usefixtures("often", "project")
+def test_a_stage_is_called_by_the_name_of_its_script(capfd, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/stages/extract.py"])
+    with pytest.raises(SystemExit):
+        run_stage(lambda: time.sleep(6 * SHORT))
+    assert "extract: still at work after " in capfd.readouterr().err
 
 
 def test_short_work_has_no_line(capfd):
