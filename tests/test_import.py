@@ -118,6 +118,14 @@ def test_one_line_of_the_parameters_changes_and_the_message_names_what_to_commit
     assert repository.git("status", "--porcelain") == ""
 
 
+def test_the_line_ends_of_windows_stay(repository):
+    path = repository.path / "params.yaml"
+    before = path.read_bytes().replace(b"\n", b"\r\n")
+    path.write_bytes(before)
+    repository.run(*IMPORT, f"../{NAME}")
+    assert path.read_bytes() == before.replace(b"dataset: digits\r", f"dataset: photos/{NAME}\r".encode())
+
+
 def test_other_changes_of_the_parameters_stay_and_are_named(repository):
     path = repository.path / "params.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("\nlr: 3.0e-4\n", "\nlr: 1.0e-4\n"), encoding="utf-8")

@@ -42,8 +42,9 @@ def main(arguments: Namespace) -> None:
     mend(paths.repository())
     source = checked_source(arguments.photos)
     # Before anything is copied.
-    text = paths.PARAMETERS.read_text(encoding="utf-8")
     params.load()
+    # Not read_text, which changes line ends.
+    text = paths.PARAMETERS.read_bytes().decode("utf-8")
     unsaved = bool(revisions.git("diff", "HEAD", "--name-only", "--", str(paths.PARAMETERS)).stdout)
     target = place_of(source)
     name = f"./{target}" if str(target) in datasets.entries() else str(target)
