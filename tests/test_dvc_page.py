@@ -59,8 +59,6 @@ def machine(owner, tmp_path):
     for name in ("owner", "store", "flowers.git"):
         shutil.copytree(owner.folder.parent / name, tmp_path / name, symlinks=True)
     clone = Clone(tmp_path / "owner")
-    clone.dvc("remote", "modify", "store", "url", tmp_path / "store")
-    clone.git("checkout", "--quiet", ".dvc/config")
     clone.dvc("remote", "modify", "--local", "store", "url", tmp_path / "store")
     return clone
 
@@ -103,6 +101,7 @@ def test_links_take_the_place_of_copies_and_nothing_runs_again(machine):
 
 @pytest.mark.parametrize("block", [SSH, S3])
 def test_dvc_takes_the_addresses_of_remotes(machine, block):
+    machine.dvc("remote", "remove", "--local", "store")
     machine.dvc("remote", "remove", "store")
     run(machine, block)
     assert block.split()[-1] in machine.dvc("remote", "list")
