@@ -17,7 +17,7 @@ BENCHMARKS := extract new_images fine_tune_epoch learning_rate from_archive pred
 MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
 	$(if $(IMAGES),--images $(IMAGES)) $(if $(PAIRS),--pairs $(PAIRS))
 
-TRACKED := params.yaml dvc.lock metrics
+TRACKED := params.yaml dvc.lock metrics data/source data/weights
 
 .PHONY: help repro restore crossval study lint test test-all test-kills coverage fuzz mutation bench setup
 
@@ -34,8 +34,8 @@ repro: $(INSTALLED) ## run the pipeline: dvc repro; and show how often the expor
 # Git takes a file for unchanged whose size and second are those of its index, which DVC writes together: hence `touch`.
 restore: ## go back to the last commit's parameters and results, without training anew
 	@git rev-parse --verify HEAD >/dev/null || { echo "error: git has no commit to go back to, see above" >&2; exit 1; }
-	touch $$(git ls-files $(TRACKED))
-	git checkout --quiet HEAD -- $(TRACKED)
+	touch -ch $$(git ls-tree -r --name-only HEAD -- $(TRACKED))
+	git checkout --quiet HEAD -- $$(git ls-tree -r --name-only HEAD -- $(TRACKED))
 	@dvc checkout || { echo "error: parameters and metrics are back, but not all models and data: they were never" \
 	"computed here. \`dvc repro\` computes them; \`dvc exp show\` lists your experiments, which are kept" >&2; exit 1; }
 

@@ -10,6 +10,7 @@ from graft.core.errors import GraftError, end_at_interrupts, nearest, run
 EXAMPLE = "graft predict photo.jpg"
 # Each is a module of graft.commands. Only the module of the given command is imported, so that predict starts fast.
 COMMANDS = {
+    "import": "Bring a folder or archive of photos under DVC, as the data set of the pipeline.",
     "predict": "Classify images with the exported model.",
     "gate": "Check the metrics against the thresholds in params.yaml.",
     "crossval": "Test the settings on every image: each fold of the split is the test part once.",

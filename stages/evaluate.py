@@ -1,10 +1,10 @@
 """Stage evaluate: run the exported file on the image files of the test part, and write its metrics and figures."""
 
 import numpy as np
-from tqdm import tqdm
 
 from graft.core import paths
 from graft.core.files import write_json
+from graft.core.progress import Progress
 from graft.core.stage import run_stage
 from graft.images.table import ImageTable, read_image_table
 from graft.report import figures
@@ -33,7 +33,7 @@ def main() -> None:
     table.require_classes(classifier.labels, paths.LABELS)
     images = table.part("test")
     results = classifier.all_probabilities(images.files())
-    probabilities = np.stack(list(tqdm(results, "test images", len(images), unit="", leave=False, disable=None)))
+    probabilities = np.stack(list(Progress(results, "test images", len(images))))
     matrix = metrics.confusion_matrix(probabilities.argmax(axis=1), images.labels, len(table.classes))
     summary = metrics.summary(probabilities, images.labels)
     write_predictions(paths.PREDICTIONS, images, probabilities)

@@ -1,11 +1,12 @@
 """Stage fine_tune: train the top of the backbone on stored activations, starting from the head."""
 
-from tqdm import tqdm
+import math
 
 from graft.activations.inference import frozen_activations, image_requests
 from graft.activations.store import Store, default_folder
 from graft.core import paths, tensorboard
 from graft.core.files import read_json, replacing, write_json, write_rows
+from graft.core.progress import Progress
 from graft.core.quiet import importing
 from graft.core.stage import run_stage
 from graft.heads.head import read_head
@@ -19,8 +20,9 @@ with importing():
     from graft.backbone.frozen import frozen_backbone
     from graft.heads.attach import trainable_network
     from graft.training.checkpoint import Checkpoint, identity
-    from graft.training.fine_tune import examples, fine_tune, resolved_settings, views_in_epochs
+    from graft.training.fine_tune import examples, fine_tune, outcome, resolved_settings, views_in_epochs
     from graft.training.loop import Row
+    from graft.training.precision import used_numbers
 
 # What training reads, besides the settings. data/split.csv has the hash of each image.
 FILES = (paths.SPLIT, paths.CLASSES, paths.HEAD, paths.BACKBONE_DESCRIPTION, paths.BACKBONE_WEIGHTS, paths.TRUNK)
@@ -41,22 +43,25 @@ def fine_tuned(
     epochs = int(settings.epochs)
     # No more views than the epochs read. They are the first ones: the store has those that the head was trained on.
     views = min(parameters.augment.views, epochs - 1)
-    with Store(default_folder()) as store, tqdm(total=epochs, desc="epochs", leave=False, disable=None) as bar:
+    with Store(default_folder()) as store:
         activations = frozen_activations(("map",), augment, store)
         wanted = views_in_epochs(train_images, epochs, views)
         computed = activations.fill(wanted + validation_images)
-        print(f"{len(wanted)} views of {len(train)} images, {computed} computed now")
-        return fine_tune(
-            model,
-            examples(activations, train_images, train.labels, views),
-            examples(activations, validation_images, validation.labels, 0),
-            settings,
-            lr=parameters.lr,
-            seed=parameters.seed,
-            log_folder=tensorboard.log_folder("fine_tune") if settings.tensorboard else None,
-            on_epoch=lambda row: bar.update(),
-            checkpoint=checkpoint,
-        )
+        print(f"{len(wanted)} views of {len(train)} images, {computed} computed now", flush=True)
+        steps = epochs * math.ceil(len(train) / settings.batch_size)
+        with Progress(name="steps", total=steps) as bar:
+            return fine_tune(
+                model,
+                examples(activations, train_images, train.labels, views, bar.update),
+                examples(activations, validation_images, validation.labels, 0),
+                settings,
+                lr=parameters.lr,
+                seed=parameters.seed,
+                log_folder=tensorboard.log_folder("fine_tune") if settings.tensorboard else None,
+                # Epochs of a run that was killed are not trained again.
+                on_epoch=lambda row: bar.skip_to(row["epoch"] * steps / epochs),
+                checkpoint=checkpoint,
+            )
 
 
 def checkpoint_of(parameters: params.Parameters, augment: dict[str, object]) -> Checkpoint:
@@ -83,13 +88,12 @@ def main() -> None:
     with replacing(paths.FINE_TUNED) as path:
         model.save_weights(path)
     write_rows(paths.HISTORY, HISTORY_COLUMNS, history)
-    precision = resolved_settings(parameters.fine_tune, 1).precision
-    used = {"interpolation": share, "flip": augment["flip"], "precision": precision}
+    used = {"interpolation": share, "flip": augment["flip"]} | used_numbers(parameters.fine_tune.precision)
     write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures} | used)
     if checkpoint:
         checkpoint.delete()
-    way = f"{share:.0%} of the way from the head" if share else "the head's weights"
-    print(f"fine-tuned for {len(history)} epochs, {way}: {figures['accuracy']:.4f} of the validation images")
+    done = outcome(history, parameters.fine_tune.monitor, share)
+    print(f"{done}: {figures['accuracy']:.4f} of the validation images")
 
 
 if __name__ == "__main__":

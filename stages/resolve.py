@@ -4,16 +4,16 @@ A local folder, archive or weights file becomes a link, and DVC reads what the l
 Anything else becomes a small file that says what to fetch.
 """
 
+import shlex
 from pathlib import Path
 
 from graft.core import paths, tensorboard
-from graft.core.errors import GraftError, run
-from graft.core.files import write_json
+from graft.core.errors import run
 from graft.core.quiet import importing
 from graft.core.versions import record_versions
-from graft.data.folders import check_links
+from graft.data.folders import check_links, has_heic
 from graft.settings import datasets, params
-from graft.settings.resolved import image_size, weights_source
+from graft.settings.resolved import image_size, link_or_write, weights_source
 
 
 def check_layers(parameters: params.Parameters, size: int) -> None:
@@ -47,24 +47,6 @@ def check_tensorboard(parameters: params.Parameters) -> None:
             tensorboard.require(f"{key}.tensorboard")
 
 
-def link_or_write(output: Path, source: Path | dict[str, str]) -> None:
-    """Make `output` a link to a path, or a JSON file of a dictionary, in place of the earlier link or file.
-
-    Raises
-    ------
-    GraftError
-        If a folder stands there: it may be somebody's only copy of their images.
-    """
-    if output.is_dir() and not output.is_symlink():
-        raise GraftError(f"{output}: this name is for a link that the pipeline makes; move the folder elsewhere")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.unlink(missing_ok=True)
-    if isinstance(source, Path):
-        output.symlink_to(source.resolve())
-    else:
-        write_json(output, source)
-
-
 def main() -> None:
     parameters = params.load()
     check_layers(parameters, image_size(parameters.image_size, parameters.dataset, parameters.backbone))
@@ -75,12 +57,18 @@ def main() -> None:
     if isinstance(found, Path) and found.is_dir():
         check_links(found, parameters.dataset)
     weights = weights_source(parameters.weights, root)
-    link_or_write(paths.SOURCE, found if isinstance(found, Path) else found.model_dump(exclude_none=True))
-    link_or_write(paths.WEIGHTS, weights)
-    record_versions()
+    source = found if isinstance(found, Path) else found.model_dump(exclude_none=True)
+    link_or_write(paths.SOURCE, source, parameters.dataset)
+    link_or_write(paths.WEIGHTS, weights, parameters.weights)
+    record_versions(heic=isinstance(found, Path) and has_heic(found))
     if datasets.is_also_folder(parameters.dataset, root):
         name = parameters.dataset
         print(f"dataset {name} is the catalog's; for the folder of that name here, write dataset: ./{name}")
+    if isinstance(found, Path) and not datasets.dvc_file(found, root):
+        print(
+            f"dataset {parameters.dataset} is not under DVC: other machines and CI cannot run this again; "
+            f"`graft import {shlex.quote(parameters.dataset)}` brings it into the repository"
+        )
     print(f"dataset {parameters.dataset}, backbone {parameters.backbone}, weights {parameters.weights}")
 
 

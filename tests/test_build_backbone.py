@@ -115,7 +115,7 @@ def test_keras_does_not_wait_for_ever_for_a_silent_server(monkeypatch):
 def test_a_network_without_published_weights_says_so():
     with pytest.raises(GraftError, match="simple_cnn has no ImageNet weights; set `weights: none`"):
         build("simple_cnn", 64, "imagenet")
-    with pytest.raises(GraftError, match="simple_cnn has no ImageNet weights"):
+    with pytest.raises(GraftError, match="simple_cnn has no classification layers for ImageNet"):
         imagenet_classifier("simple_cnn")
 
 

@@ -20,6 +20,7 @@ from graft.training.fine_tune import (
     examples,
     fine_tune,
     interpolate,
+    kept_epoch,
     resolved_settings,
     views_in_epochs,
     weights_between,
@@ -149,3 +150,11 @@ def test_fine_tuning_trains_and_then_interpolates_as_the_settings_say(interpolat
     assert rows == history
     assert share in expected
     assert figures == pytest.approx(metrics.accuracy_and_loss(softmax(logits_of(model)), train.labels), abs=1e-5)
+
+
+@pytest.mark.parametrize(("monitor", "epoch"), [("val_loss", 2), ("val_accuracy", 3), (None, 4)])
+def test_the_kept_epoch_is_the_first_best_one_or_the_last(monitor, epoch):
+    figures = zip([0.5, 0.2, 0.3, 0.2], [0.5, 0.6, 0.9, 0.9], strict=True)
+    history = [{"epoch": n, "val_loss": a, "val_accuracy": b} for n, (a, b) in enumerate(figures, start=1)]
+    assert kept_epoch(history, monitor) == epoch
+    assert kept_epoch([], monitor) == 0

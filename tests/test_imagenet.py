@@ -108,6 +108,17 @@ def test_weights_that_cannot_be_downloaded_are_one_line(run_predict, photo, monk
         run_predict("--backbone", "MobileNetV2", photo)
 
 
+@pytest.mark.parametrize("arguments", [(), ("--backbone", "simple_cnn"), ("--weights", "own.h5")])
+def test_where_params_yaml_names_a_network_without_these_classes_the_line_names_an_option_that_helps(
+    run_predict, project, photo, arguments
+):
+    project.set(backbone="simple_cnn", weights="none", image_size=32)
+    with pytest.raises(GraftError, match="^backbone: simple_cnn has no classification layers for ImageNet; ") as raised:
+        run_predict(*arguments, photo)
+    advice = str(raised.value).split("`")[1].split()
+    assert len(run_predict(*advice, photo)) == 1
+
+
 def test_an_unknown_backbone_is_refused_with_the_nearest(run_predict, photo):
     with pytest.raises(GraftError, match="'VGG15' is not known; did you mean .*'VGG16'"):
         run_predict("--backbone", "VGG15", photo)

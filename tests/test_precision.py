@@ -1,8 +1,10 @@
 """bfloat16 is chosen on processors that have instructions for it, and on no others."""
 
+import platform
+
 import pytest
 
-from graft.training.precision import supported_precision
+from graft.training.precision import processor_kind, supported_precision
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,16 @@ def test_auto_is_float32_where_the_system_does_not_describe_the_processor(tmp_pa
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_given_precision_is_kept(precision):
     assert supported_precision(precision) == precision
+
+
+def test_the_kind_of_a_processor_is_the_instructions_that_decide_how_results_are_rounded(tmp_path):
+    processor = tmp_path / "cpuinfo"
+    machine = platform.machine()
+    assert processor_kind(processor) == machine
+    for flags, kind in (
+        ("fpu fma avx2 sse", "avx2, fma"),
+        ("amx_bf16 avx512f fma avx2", "avx2, fma, avx512f, amx_bf16"),
+    ):
+        # What differs between two of a kind: number, name, clock.
+        processor.write_text(f"processor\t: 0\ncpu MHz\t: 2700.1\nflags\t\t: {flags}\n" * 2)
+        assert processor_kind(processor) == f"{machine} with {kind}"

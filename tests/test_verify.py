@@ -1,5 +1,6 @@
 """graft verify: a run from nothing gives the hashes of dvc.lock, or the first stage that does not is named."""
 
+import json
 import os
 
 import pytest
@@ -14,20 +15,25 @@ def test_a_committed_run_gives_the_same_outputs_again(finished):
     assert finished.run(*VERIFY).endswith(f"\npass  all {outputs} outputs are those of dvc.lock\n")
 
 
-def test_outputs_that_differ_are_listed_and_the_first_stage_is_named(clone):
+def test_outputs_that_differ_are_listed_and_the_first_stage_and_the_kind_of_processor_are_named(clone):
     stages = lock_of(clone)
     for output in (*stages["freeze"]["outs"], *stages["export"]["outs"]):
         if output["path"] in ("data/backbone", "models/labels.json"):
             output["md5"] = "0" * 32
     (clone.path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False))
-    clone.commit("Other hashes")
+    metrics = clone.path / "metrics/fine_tune.json"
+    content = json.loads(metrics.read_text(encoding="utf-8"))
+    metrics.write_text(json.dumps(content | {"processor": "x86_64 with valves"}), encoding="utf-8")
+    clone.commit("Other hashes, of another processor")
     result = clone.attempt(*VERIFY)
     assert result.returncode == 1
-    assert result.stdout.splitlines()[-3:-1] == [
+    *_, first, second, count, kind = result.stdout.splitlines()
+    assert (first, second) == (
         "FAIL  freeze: data/backbone is another file than dvc.lock says",
         "FAIL  export: models/labels.json is another file than dvc.lock says",
-    ]
-    assert result.stdout.endswith(" outputs differ, first those of stage freeze\n")
+    )
+    assert count.endswith(" outputs differ, first those of stage freeze")
+    assert kind == f"dvc.lock is from x86_64 with valves; this processor, {content['processor']}, rounds otherwise"
 
 
 def test_without_dvc_lock_there_is_nothing_to_compare_with(clone):

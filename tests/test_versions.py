@@ -1,5 +1,6 @@
 """The versions that results depend on: written by resolve, compared by every stage that computes."""
 
+import importlib.util
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +10,7 @@ from clones import ran
 
 from graft.core.errors import GraftError
 from graft.core.versions import installed_versions, record_versions, require_recorded_versions, version_changes
+from stages import resolve
 
 ENVIRONMENT = Path("data/environment.json")
 
@@ -24,6 +26,29 @@ def test_every_package_that_computes_is_written_down_and_whether_onednn_is_on(pr
     assert found["numpy"] == version("numpy")
     assert {"ai-edge-litert", "keras", "numpy", "pillow", "scikit-learn", "scipy", "tensorflow"} <= found.keys()
     assert found["oneDNN"] == "1"
+
+
+def test_the_package_for_heic_counts_where_the_data_set_has_such_images(project, image_folder, monkeypatch):
+    versions = {"pillow-heif": "1.8"}
+    monkeypatch.setattr("graft.core.versions.version", lambda name: versions.get(name, "1.0"))
+    project.set(dataset=str(image_folder))
+    resolve.main()
+    assert "pillow-heif" not in json.loads(ENVIRONMENT.read_text())
+    (image_folder / "red/new.HEIC").touch()
+    resolve.main()
+    assert json.loads(ENVIRONMENT.read_text())["pillow-heif"] == "1.8"
+    require_recorded_versions()
+    versions["pillow-heif"] = "1.9"
+    with pytest.raises(GraftError, match=r"\(pillow-heif 1\.8 -> 1\.9\)"):
+        require_recorded_versions()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pillow_heif"), reason="pillow-heif is installed")
+def test_where_the_package_for_heic_is_missing_that_is_written_down(project, image_folder):
+    (image_folder / "red/new.heif").touch()
+    project.set(dataset=str(image_folder))
+    resolve.main()
+    assert json.loads(ENVIRONMENT.read_text())["pillow-heif"] == "none"
 
 
 def test_the_same_versions_are_no_change(project, capsys):

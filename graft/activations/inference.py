@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from graft.activations.litert import Network
 from graft.activations.store import Key, Store, namespace_of
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import read_json
+from graft.core.progress import Progress
 from graft.core.threads import in_order
 from graft.images import augmentation, loader
 
@@ -154,10 +154,7 @@ class Activations:
         for namespace, keys in self._by_namespace(self._outputs[-1], wanted.values()).items():
             found |= self._store.contains_many(namespace, keys)
         missing = [request for key, request in wanted.items() if key not in found]
-        bar = tqdm(
-            self._computed(missing), "views", len(missing), unit="", leave=False, disable=None if missing else True
-        )
-        for _, outputs in bar:
+        for _, outputs in Progress(self._computed(missing), "views", len(missing), quiet=not missing):
             _required(outputs, self._outputs[-1])
         return len(missing)
 

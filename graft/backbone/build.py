@@ -92,7 +92,11 @@ def imagenet_classifier(name: str, weights: str = "imagenet") -> keras.Model:
         If the backbone has no published weights, they cannot be loaded, or the file is missing or of another network.
     """
     record = backbone_table.get(name)
-    _require_published(record)
+    if not record.published:
+        raise GraftError(
+            f"backbone: {name} has no classification layers for ImageNet; add `--backbone EfficientNetLite0`, or "
+            "another one with accuracies in docs/backbones.md"
+        )
     if weights == "imagenet":
         return family_of(record).classifier(record)
     model = family_of(record).untrained_classifier(record)

@@ -9,8 +9,10 @@ from tempfile import TemporaryDirectory
 
 from graft.commands import revisions
 from graft.core.errors import GraftError
-from graft.core.paths import repository
+from graft.core.files import read_json
+from graft.core.paths import FINE_TUNE_METRICS, repository
 from graft.settings.yaml_file import read_yaml
+from graft.training.precision import processor_kind
 
 EXAMPLE = "graft verify"
 LOCK = Path("dvc.lock")
@@ -26,7 +28,7 @@ def main(arguments: Namespace) -> int:
     with TemporaryDirectory(prefix="graft-verify-") as folder:
         clone = Path(folder, "clone")
         _run("git", "clone", "--quiet", str(repository().resolve()), str(clone))
-        expected = output_hashes(clone / LOCK)
+        expected, kind = output_hashes(clone / LOCK), processor_of(clone / FINE_TUNE_METRICS)
         store = {"GRAFT_STORE": str(Path(folder, "store")), "DVC_SITE_CACHE_DIR": str(Path(folder, "site"))}
         # Relative paths in params.yaml are meant from the repository itself.
         root = {"DVC_ROOT": str(repository().resolve())}
@@ -37,6 +39,8 @@ def main(arguments: Namespace) -> int:
         print(f"FAIL  {stage}: {path} is another file than dvc.lock says")
     if different:
         print(f"{len(different)} of {len(expected)} outputs differ, first those of stage {different[0][0]}")
+        if kind != processor_kind():
+            print(f"{LOCK} is from {kind}; this processor, {processor_kind()}, rounds otherwise")
         return 1
     print(f"pass  all {len(expected)} outputs are those of dvc.lock")
     return 0
@@ -59,6 +63,12 @@ def output_hashes(lock: Path) -> dict[tuple[str, str], str]:
     return {
         (stage, output["path"]): output["md5"] for stage, entry in stages.items() for output in entry.get("outs", [])
     }
+
+
+def processor_of(metrics: Path) -> str:
+    """Return the kind of processor that a commit's metrics/fine_tune.json is from, as `processor_kind` writes it."""
+    content = read_json(metrics) if metrics.is_file() else {}
+    return content.get("processor", "an unknown kind of processor")
 
 
 def _run(*command: str, folder: Path | None = None, variables: dict[str, str] | None = None) -> None:

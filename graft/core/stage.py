@@ -1,10 +1,13 @@
 """How the script of a stage that computes runs."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from graft.core import paths
 from graft.core.errors import run
 from graft.core.files import remove_leftovers
+from graft.core.progress import reporting
 from graft.core.versions import require_recorded_versions
 
 
@@ -18,6 +21,7 @@ def run_stage(main: Callable[[], None]) -> None:
         require_recorded_versions()
         for folder in paths.OUTPUTS:
             remove_leftovers(folder)
-        main()
+        with reporting(Path(sys.argv[0]).stem):
+            main()
 
     run(checked)

@@ -1,7 +1,8 @@
 """The versions of the packages that results depend on: written down by resolve, checked by the stages that compute."""
 
 import os
-from importlib.metadata import version
+from collections.abc import Collection
+from importlib.metadata import PackageNotFoundError, version
 
 from graft.core import paths
 from graft.core.errors import GraftError
@@ -17,23 +18,44 @@ PACKAGES = (
     "scipy",
     "tensorflow",
 )
+# Counts only where a data set has such images: who has none needs no package for them.
+HEIC = "pillow-heif"
+NONE = "none"
 
 
-def installed_versions() -> dict[str, str]:
-    """Return the version of each of `PACKAGES`, and whether TensorFlow uses oneDNN, as text by name."""
-    return {name: version(name) for name in PACKAGES} | {"oneDNN": os.environ["TF_ENABLE_ONEDNN_OPTS"]}
+def installed_versions(others: Collection[str] = ()) -> dict[str, str]:
+    """Return the version of each of `PACKAGES` and of others, and whether TensorFlow uses oneDNN, as text by name.
+
+    Parameters
+    ----------
+    others : more packages; the version of one that is not installed is "none".
+    """
+    versions = {name: _version(name) for name in (*PACKAGES, *others)}
+    return versions | {"oneDNN": os.environ["TF_ENABLE_ONEDNN_OPTS"]}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return NONE
 
 
 def version_changes(earlier: dict[str, str], now: dict[str, str]) -> list[str]:
     """Return what differs between two results of `installed_versions`, such as "pillow 12.0.0 -> 12.1.0"."""
     names = sorted(earlier.keys() | now.keys())
-    pairs = ((name, earlier.get(name, "none"), now.get(name, "none")) for name in names)
+    pairs = ((name, earlier.get(name, NONE), now.get(name, NONE)) for name in names)
     return [f"{name} {before} -> {after}" for name, before, after in pairs if before != after]
 
 
-def record_versions() -> None:
-    """Write data/environment.json; where versions have changed, print which: DVC will run stages again for it."""
-    now = installed_versions()
+def record_versions(heic: bool = False) -> None:
+    """Write data/environment.json; where versions have changed, print which: DVC will run stages again for it.
+
+    Parameters
+    ----------
+    heic : whether the data set has HEIC images.
+    """
+    now = installed_versions([HEIC] if heic else ())
     if paths.ENVIRONMENT.exists() and (changes := version_changes(read_json(paths.ENVIRONMENT), now)):
         print(f"versions have changed, what they compute runs again: {', '.join(changes)}")
     write_json(paths.ENVIRONMENT, now)
@@ -52,7 +74,8 @@ def require_recorded_versions() -> None:
     """
     if not paths.ENVIRONMENT.exists():
         return
-    if changes := version_changes(read_json(paths.ENVIRONMENT), installed_versions()):
+    earlier = read_json(paths.ENVIRONMENT)
+    if changes := version_changes(earlier, installed_versions(earlier.keys() & {HEIC})):
         raise GraftError(
             f"{paths.ENVIRONMENT}: other versions are installed ({', '.join(changes)}); "
             "`dvc repro --force --single-item resolve` writes them down, `dvc repro` then runs again what they change"

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from graft.core.errors import GraftError
+from graft.core.progress import Progress
 from graft.core.threads import in_order
 from graft.data.copies import DECODED_SIDE, Fingerprint, fingerprint, first_copies
 from graft.data.folders import ImageFile, require_images
@@ -82,7 +81,7 @@ def check_image(folder: Path, file: ImageFile) -> CheckedImage:
 def check_images(folder: Path, files: list[ImageFile]) -> list[CheckedImage]:
     """Read all image files of a data set's folder, in threads, and return them in the order given, with groups."""
     images = in_order(lambda file: check_image(folder, file), files)
-    return with_groups(list(tqdm(images, "images", len(files), unit="", leave=False, disable=None)))
+    return with_groups(list(Progress(images, "images", len(files))))
 
 
 def with_groups(images: list[CheckedImage]) -> list[CheckedImage]:

@@ -62,6 +62,11 @@ def check_links(folder: Path, dataset: str) -> None:
             raise GraftError(f"{dataset}: {place} is {kind}; {remedy}")
 
 
+def has_heic(folder: Path) -> bool:
+    """Return whether there is a HEIC image below a folder, by its name; what an archive holds is not known."""
+    return any(path.suffix.lower() in loader.HEIC_SUFFIXES for path in files.walk(folder).files)
+
+
 def skip_wrappers(folder: Path) -> Path:
     """Return the folder with the classes or parts: `folder`, or the first one below that is more than a wrapper.
 

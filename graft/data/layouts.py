@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from graft.core.errors import GraftError
+from graft.core.progress import Progress
 from graft.data import folders
 from graft.settings.datasets import Entry
 
@@ -66,7 +66,7 @@ def _cifar(class_file: str, train: str, test: str, label_bytes: int) -> Layout:
         for part, pattern in (("train", train), ("test", test)):
             for path in _find(source, pattern):
                 records = np.fromfile(path, np.uint8).reshape(-1, label_bytes + np.prod(CIFAR_SHAPE))
-                for number, record in enumerate(tqdm(records, path.stem, unit="", leave=False, disable=None)):
+                for number, record in enumerate(Progress(records, path.stem)):
                     label = names[record[label_bytes - 1]]
                     _write_png(record[label_bytes:], target / part / label / f"{path.stem}_{number:05d}.png")
         return target

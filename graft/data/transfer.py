@@ -15,11 +15,11 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3.exceptions as urllib3
-from tqdm import tqdm
 
 from graft.core.byte_sizes import readable
 from graft.core.errors import GraftError
 from graft.core.files import CHUNK_BYTES
+from graft.core.progress import Progress
 
 MOST_REDIRECTS = 10
 PASSING_STATUSES = (408, 429, 500, 502, 503, 504)
@@ -124,7 +124,7 @@ class Transfer:
         worker = threading.Thread(target=self._guarded_request, daemon=True)
         worker.start()
         window_end, window_start = time.monotonic() + self._limits.window, self._received
-        with tqdm(desc=self.partial.name, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+        with Progress(name=self.partial.name, unit="B") as bar:
             while worker.is_alive():
                 worker.join(min(0.2, self._limits.window / 4))
                 bar.total = self._total

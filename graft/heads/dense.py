@@ -6,9 +6,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from graft.core.errors import GraftError
+from graft.core.progress import Progress
 from graft.heads.head import Head
 from graft.heads.layers import head_logits, trained_head
 from graft.settings import params
@@ -99,7 +99,7 @@ def fit(
     best = keras.callbacks.EarlyStopping(
         f"val_{CROSS_ENTROPY}", patience=settings.patience or settings.epochs, mode="min", restore_best_weights=True
     )
-    with tqdm(total=settings.epochs, desc="epochs", unit="", leave=False, disable=None) as bar:
+    with Progress(name="epochs", total=settings.epochs) as bar:
         progress = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, _: train.start(epoch), on_epoch_end=lambda *_: bar.update()
         )

@@ -11,10 +11,11 @@ from PIL import Image, ImageOps, features
 
 from graft.images.decoder import UnreadableImageError, decode
 
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 # A file's name selects it; its content decides how it is decoded.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
-    *(".jpe", ".jfif", ".apng", ".avif", ".heic", ".heif", ".hif"),
+    *(".jpe", ".jfif", ".apng", ".avif", *HEIC_SUFFIXES),
 )
 
 

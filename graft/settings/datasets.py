@@ -2,6 +2,7 @@
 
 import os
 import reprlib
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -79,6 +80,13 @@ def is_address(dataset: str) -> bool:
     return dataset.startswith(("http://", "https://"))
 
 
+def dvc_file(path: Path, root: Path) -> Path | None:
+    """Return the .dvc file by which DVC has a path in the repository `root`, or a folder above it; None without."""
+    top, place = root.resolve(), path.resolve()
+    inside = [folder for folder in (place, *place.parents) if top in folder.parents]
+    return next((file for folder in inside if (file := Path(f"{folder}.dvc")).is_file()), None)
+
+
 def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
     """Return what `dataset` stands for: an entry that says where to fetch it, or the local folder or archive.
 
@@ -112,8 +120,14 @@ def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
         return path
     if is_file:
         raise GraftError(f"dataset: {dataset} is a file, but none of {', '.join(ARCHIVE_SUFFIXES)}")
+    if pointer := dvc_file(path, root):
+        pull = f"dvc pull {shlex.quote(os.path.relpath(pointer, root))}"
+        raise GraftError(f"dataset: {dataset} is under DVC, but not here yet; `{pull}` fetches it")
     if os.sep in dataset:
-        raise GraftError(f"dataset: {dataset}: no such folder or archive")
+        raise GraftError(
+            f"dataset: {dataset}: no such folder or archive; if another machine has it, `graft import` it "
+            "there, commit and push"
+        )
     raise GraftError(
         f"dataset: {dataset} is no data set of the catalog ({nearest(dataset, entries())}) and no folder or archive"
     )

@@ -6,6 +6,7 @@ import reprlib
 from pathlib import Path
 
 from graft.core.errors import GraftError
+from graft.core.files import write_json
 from graft.settings import backbone_table, datasets, params
 
 WEIGHT_NAMES = ("imagenet", "none")
@@ -70,3 +71,40 @@ def resolved_weights(source: Path) -> str:
     if source.is_symlink():
         return str(source.resolve())
     return json.loads(source.read_text(encoding="utf-8"))["weights"]
+
+
+def link_or_write(output: Path, source: Path | dict[str, object] | dict[str, str], setting: str) -> None:
+    """Make `output` a link to a path, or a JSON file of a dictionary, in place of the earlier link or file.
+
+    Both are in git. The link is relative where the path in params.yaml is, so that it is right in every clone.
+
+    Parameters
+    ----------
+    output : data/source or data/weights.
+    source : what the link leads to, or what the file holds.
+    setting : the path as it stands in params.yaml.
+
+    Raises
+    ------
+    GraftError
+        If a folder stands there: it may be somebody's only copy of their images.
+    """
+    if output.is_dir() and not output.is_symlink():
+        raise GraftError(f"{output}: this name is for a link that the pipeline makes; move the folder elsewhere")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.unlink(missing_ok=True)
+    if isinstance(source, Path):
+        output.symlink_to(_relative_link(output.parent, setting) or source.resolve())
+    else:
+        write_json(output, source)
+
+
+def _relative_link(folder: Path, setting: str) -> str | None:
+    """Return the content of a link in `folder` to a relative path; None where it would not lead there.
+
+    A temporary experiment is a clone, which lacks what neither git nor DVC has. And `folder` may be a link itself.
+    """
+    link = os.path.relpath(setting, folder)
+    path, other = Path(setting), folder / link
+    leads_there = path.exists() and other.exists() and other.samefile(path)
+    return link if leads_there and not path.is_absolute() else None

@@ -1,7 +1,7 @@
 """Fine-tuning as a whole: which views each epoch sees, how long it lasts, and how far from the head it goes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -52,7 +52,13 @@ def views_in_epochs(images: Sequence[Request], epochs: int, views: int) -> list[
     return list(dict.fromkeys(requests))
 
 
-def examples(activations: Activations, images: Sequence[Request], labels: np.ndarray, views: int) -> Examples:
+def examples(
+    activations: Activations,
+    images: Sequence[Request],
+    labels: np.ndarray,
+    views: int,
+    on_batch: Callable[[], object] = lambda: None,
+) -> Examples:
     """Return the stored maps of images as examples for `loop.train`.
 
     Parameters
@@ -61,9 +67,11 @@ def examples(activations: Activations, images: Sequence[Request], labels: np.nda
     images : a request for each.
     labels : int array (images,), from 0.
     views : how many augmented views an image has; each epoch reads another one. 0 reads the images as they are.
+    on_batch : called each time that a batch is read.
     """
 
     def read(rows: np.ndarray, epoch: int) -> np.ndarray:
+        on_batch()
         return activations.read("map", [_at_epoch(images[row], epoch, views) for row in rows])
 
     return Examples(read, labels)
@@ -89,6 +97,28 @@ def fine_tune(
     history = loop.train(model, train, validation, settings, **options)
     shares = SHARES if settings.interpolation == "auto" else [settings.interpolation]
     return history, *interpolate(model, start, shares, validation)
+
+
+def kept_epoch(history: Sequence[loop.Row], monitor: str | None) -> int:
+    """Return the epoch, from 1, whose weights `loop.train` keeps: the first one that is best by `monitor`, or the last.
+
+    Parameters
+    ----------
+    history : a row for each epoch; without any, the result is 0.
+    monitor : val_loss, val_accuracy or None.
+    """
+    if not monitor or not history:
+        return len(history)
+    sign = -1 if monitor == "val_accuracy" else 1
+    return int(min(history, key=lambda row: sign * row[monitor])["epoch"])
+
+
+def outcome(history: Sequence[loop.Row], monitor: str | None, share: float) -> str:
+    """Return what fine-tuning did, in words; arguments as of `kept_epoch`, and the share that `fine_tune` returns."""
+    if not history:
+        return "fine-tuned for 0 epochs, the head's weights"
+    epoch = kept_epoch(history, monitor)
+    return f"fine-tuned for {len(history)} epochs, epoch {epoch} is kept, {share:.0%} of the way from the head"
 
 
 def interpolate(
