@@ -42,6 +42,7 @@ EXPORT_METRICS = Path("metrics/export.json")
 # evaluate
 ACCURACY = Path("metrics/accuracy.json")
 CONFUSION_MATRIX = Path("metrics/confusion_matrix.json")
+PER_CLASS = Path("metrics/per_class.json")
 PREDICTIONS = Path("metrics/predictions.csv")
 PLOTS = Path("metrics/plots")
 # graft crossval, graft study
