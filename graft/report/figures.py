@@ -109,7 +109,7 @@ def learning_curves(path: Path, history: pd.DataFrame, head: Mapping[str, float]
     """
     figure = Figure((9, 3.8), layout="constrained")
     figure.suptitle(
-        "Fine-tuning: training images are augmented and mixed, so their loss can be the higher", fontsize=10
+        "Fine-tuning by epoch; training images are augmented, so their loss can be the higher one", fontsize=10
     )
     for axes, name, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), LEARNING_LABELS, strict=True):
         axes.plot(history["epoch"], history[f"val_{name}"], marker="o", ms=3, color=RIGHT, label="validation")
