@@ -1,11 +1,13 @@
 """graft report: write one page for the browser about the last run, from what the stages wrote."""
 
 import os
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -33,7 +35,7 @@ def parameters() -> params.Parameters | None:
     try:
         return params.load()
     except GraftError as error:
-        print(f"warning: {error}; the page has no parameters")
+        print(f"warning: {error}; the page has no parameters", file=sys.stderr)
         return None
 
 
@@ -73,30 +75,24 @@ def changed_parameters(settings: params.Parameters | None) -> tuple[list[tuple[s
     if settings is None or found.returncode or not commit:
         return [], none
     try:
-        defaults = yaml.safe_load(revisions.file_at(commit, paths.PARAMETERS))
-    except (GraftError, yaml.YAMLError):
+        with TemporaryDirectory() as folder:
+            copy = Path(folder, paths.PARAMETERS)
+            copy.write_bytes(revisions.file_at(commit, paths.PARAMETERS))
+            defaults = params.load(copy)
+    except GraftError:
         return [], none
-    before, now = dict(_flat(defaults)), dict(_flat(settings.model_dump()))
-    # YAML has other types for some values, such as 1 for 1.0.
-    rows = [
-        (key, text(before[key]), text(now[key])) for key in now if key in before and not _same(before[key], now[key])
-    ]
+    before, now = (dict(_flat(values.model_dump())) for values in (defaults, settings))
+    rows = [(key, text(before[key]), text(value)) for key, value in now.items() if value != before[key]]
     return rows, f"Defaults: params.yaml at {commit[:10]}." + ("" if rows else " None differs.")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
+        # The names of the classes are a value of their own.
         if isinstance(value, Mapping) and key != "display_names":
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _same(before: Any, now: Any) -> bool:
-    try:
-        return before == now or float(before) == float(now)
-    except (TypeError, ValueError):
-        return str(before) == str(now)
 
 
 def compared(results: Results, revision: str) -> tuple[dict[str, str], str]:

@@ -51,6 +51,7 @@ DATA_METRICS = Path("metrics/data.json")
 SUSPECTS = Path("metrics/suspects.csv")
 FINDINGS = Path("data/findings.csv")
 OPERATING_POINTS = Path("metrics/operating_points.csv")
+UNKNOWN = Path("metrics/unknown.json")
 FORMATS = Path("metrics/formats.json")
 BENCHMARK = Path("benchmark.json")
 # graft crossval, graft study

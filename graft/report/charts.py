@@ -4,11 +4,14 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 62, 24, 14, 44
 TICKS = 5
+# The shade of a cell with a single image among thousands: it can still be seen.
+FAINTEST = 0.2
 
 
 class Line(NamedTuple):
@@ -169,6 +172,15 @@ def coverage(title: str, points: Sequence[tuple[float, float]]) -> Markup:
     return picture(
         title, axes(frame, "share of the images that is answered", "right", percent="xy"), curve(frame, line)
     )
+
+
+def shades(matrix: np.ndarray) -> np.ndarray:
+    """Return how dark each cell of a confusion matrix is, from 0 (without images) to 1 (with all of its row).
+
+    A quarter of the row is half as dark as all of it: few mistakes of many images are what one looks for.
+    """
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    return np.where(matrix, FAINTEST + (1 - FAINTEST) * np.sqrt(shares), 0)
 
 
 def interval(low: float | None, value: float | None, high: float | None) -> Markup:

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from graft.core.errors import one_line
 from graft.core.files import replacing
 from graft.images import loader
+from graft.report.charts import shades
 
 MAX_IMAGES = 12
 COLUMNS = 4
@@ -27,8 +28,6 @@ MAX_LABELLED_CLASSES = 30
 INCHES_PER_VARIANT = 0.4
 # Right and wrong predictions; they differ for colour-blind readers too.
 RIGHT, WRONG = "#1f6fb2", "#d9640b"
-# The shade of a cell with a single image among thousands: it can still be seen.
-FAINTEST = 0.2
 # The first two colours of matplotlib differ for colour-blind readers too.
 STYLES: dict[str, dict[str, Any]] = {
     "validation": {"marker": "o", "color": "C0"},
@@ -60,17 +59,15 @@ def confusion(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
         "number of images by class; the darker, the larger the share of the row",
         fontsize=10,
     )
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    # A share looks half as dark as 1 at a quarter: few mistakes of many images are what one looks for.
-    shades = np.where(matrix, FAINTEST + (1 - FAINTEST) * np.sqrt(shares), 0)
+    dark = shades(matrix)
     hues = np.where(np.eye(len(matrix), dtype=bool)[..., np.newaxis], to_rgb(RIGHT), to_rgb(WRONG))
-    axes.imshow(1 - shades[..., np.newaxis] * (1 - hues))
+    axes.imshow(1 - dark[..., np.newaxis] * (1 - hues))
     axes.set(xlabel="predicted class", ylabel="actual class")
     if len(names) <= MAX_LABELLED_CLASSES:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
         axes.set_yticks(range(len(names)), names, parse_math=False)
         for row, column in np.argwhere(matrix):
-            colour = "white" if shades[row, column] > 0.6 else "black"
+            colour = "white" if dark[row, column] > 0.85 else "black"
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour)
     _save(figure, path)
 

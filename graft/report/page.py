@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.images.table import ImageTable, read_image_table
-from graft.report import charts, confidence, data_pictures, words
+from graft.report import charts, data_pictures, judgement, words
 from graft.report.feature_map import feature_map
 from graft.report.pictures import TestImages
 from graft.report.results import Results, read_optional, read_table
@@ -22,8 +21,6 @@ from graft.settings import params
 from graft.settings.resolved import view_settings
 
 TEMPLATES = Path(__file__).with_name("templates")
-# With more classes, the numbers in the cells of the matrix would be too small to read.
-MOST_NUMBERED = 30
 # The columns of metrics/operating_points.csv that are of all classes together.
 OVERALL = ("threshold", "coverage", "accuracy")
 
@@ -107,14 +104,17 @@ class _Sections:
             "cells": self.images.cells,
             "places": self._places,
             "in_words": self._in_words,
-            "matrix": self._matrix,
+            "matrix": lambda: judgement.matrix(self._results.matrix),
             "per_class": self._per_class,
             "parts": lambda: self._table and data_pictures.parts(self._table, self._results),
             "data_doctor": lambda: self._file("data", "Data doctor", paths.DATA_METRICS),
             "refused": lambda: read_optional(paths.RAW_REPORT),
             "curves": self._curves,
-            "reliability": self._reliability,
+            "reliability": lambda: judgement.reliability(self._results.confidence, self._results.right),
             "operating_points": self._operating_points,
+            "unknown": lambda: self._file(
+                "unknown", "Prediction sets and images of none of the classes", paths.UNKNOWN
+            ),
             "formats": lambda: self._file("formats", "Exported formats", paths.FORMATS),
             "benchmark": lambda: (found := read_optional(paths.BENCHMARK)) and table_of(found),
             "provenance": self._provenance,
@@ -149,17 +149,6 @@ class _Sections:
             ("Where it fails", words.weakest(results)),
         ]
         return [(title, text) for title, text in found if text]
-
-    def _matrix(self) -> dict[str, Any]:
-        counts = self._results.matrix
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        return {
-            "counts": counts.tolist(),
-            "shares": shares.tolist(),
-            # As in the figure of evaluate: a single mistake among many images can still be seen.
-            "shades": np.where(counts, 0.2 + 0.8 * np.sqrt(shares), 0).round(2).tolist(),
-            "numbered": len(counts) <= MOST_NUMBERED,
-        }
 
     def _per_class(self) -> list[dict[str, Any]] | None:
         found = read_optional(paths.PER_CLASS)
@@ -215,7 +204,10 @@ class _Sections:
     def _places(self) -> Markup | None:
         found = None if self._table is None else feature_map(paths.FEATURES, self._table)
         if found is None or self._table is None:
-            self._left_out("places", "Map of the images", paths.FEATURES, "`dvc pull` or `dvc repro` brings it")
+            if paths.FEATURES.is_file() and self._table is not None:
+                self.missing["places"] = "Map of the images: left out, because there are too few images."
+            else:
+                self._left_out("places", "Map of the images", paths.FEATURES, "`dvc pull` or `dvc repro` brings it")
             return None
         row_of = {path: row for row, path in enumerate(self._results.predictions["path"])}
         shown = [
@@ -244,35 +236,8 @@ class _Sections:
                 "Learning curves: left out, because fine-tuning had no epoch (fine_tune.epochs: 0)."
             )
             return None
-        head = (self._head or {}).get("head_validation", {})
-        drawn = [
-            charts.lines(
-                title,
-                [
-                    charts.Line("training", list(zip(history["epoch"], history[name], strict=True)), "faint"),
-                    charts.Line(
-                        "validation", list(zip(history["epoch"], history[f"val_{name}"], strict=True)), "right"
-                    ),
-                ],
-                "epoch",
-                title,
-                head.get(name),
-            )
-            for name, title in (("loss", "loss (cross-entropy, nats)"), ("accuracy", "share that is right"))
-        ]
         tuning = self._run.parameters.fine_tune if self._run.parameters else None
-        return {"charts": drawn, "head": bool(head), "tuning": tuning}
-
-    def _reliability(self) -> dict[str, Any]:
-        surest, right = self._results.confidence, self._results.right
-        # The prediction's probability is at least that of chance.
-        least = np.floor(10 * surest.min()) / 10
-        bins = confidence.bins(surest, right, min(least, 0.9))
-        return {
-            "bins": bins,
-            "diagram": charts.reliability("Reliability diagram", bins, min(least, 0.9)),
-            "coverage": charts.coverage("Accuracy of the surest answers", confidence.coverage(surest, right)),
-        }
+        return judgement.curves(history, (self._head or {}).get("head_validation", {})) | {"tuning": tuning}
 
     def _operating_points(self) -> dict[str, Any] | None:
         found = read_table(paths.OPERATING_POINTS)

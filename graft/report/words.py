@@ -21,7 +21,7 @@ def better(difference: float) -> str:
 def right_of(accuracy: Mapping[str, Any]) -> str:
     """Return how often the classifier is right, such as "347 of 349 test images are right"."""
     right, images = round(accuracy["accuracy"] * accuracy["images"]), accuracy["images"]
-    return f"{right} of {images:,} test image{'s are' if images != 1 else ' is'} right"
+    return f"{right:,} of {images:,} test image{'s are' if images != 1 else ' is'} right"
 
 
 def span(accuracy: Mapping[str, Any]) -> str:

@@ -11,19 +11,26 @@
   };
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
-  // Each picture is in the page once; its elements get it here.
+  // Each picture is in the page once; its elements get it here. Some are left out.
+  document.body.classList.toggle("plain-page", !images.some(Boolean));
   const fill = (image, number) => {
-    if (number === null || !images[number]) return;
+    if (number === null || !images[number]) {
+      const empty = make("span", undefined, "nopic");
+      empty.setAttribute("role", "img");
+      empty.setAttribute("aria-label", image.alt);
+      image.replaceWith(empty);
+      return empty;
+    }
     image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth <= 48));
     image.src = images[number];
+    return image;
   };
   for (const image of all("img[data-i]")) fill(image, Number(image.dataset.i));
   const picture = (record) => {
     const image = make("img");
     image.alt = record.path;
     image.width = image.height = 144;
-    fill(image, record.image);
-    return image;
+    return fill(image, record.image);
   };
 
   const card = (number) => {
@@ -33,7 +40,7 @@
     button.type = "button";
     button.dataset.r = number;
     const caption = make("span", undefined, "cap");
-    caption.append(make("b", `${names[guess]} ${Math.round(100 * share)} %`, guess === record.actual ? "good" : "bad"));
+    caption.append(make("b", `${names[guess]} ${Math.round(100 * share)}\u00a0%`, guess === record.actual ? "good" : "bad"));
     if (guess !== record.actual) caption.append(make("span", `is ${names[record.actual]}`));
     caption.append(make("span", record.path, "file"));
     button.append(picture(record), caption);
@@ -83,16 +90,18 @@
     focusable(button);
     const gallery = make("div", undefined, "gallery");
     gallery.append(...cells[key].map(card));
-    const total = Number(button.dataset.total || button.getAttribute("aria-label").match(/: ([\d,]+) image/)[1].replace(/,/g, ""));
+    const total = Number(button.dataset.total);
     const verdict = row === column ? "right" : `taken for ${names[column]}`;
     const some = cells[key].length < total ? `; ${cells[key].length} of them, the ${row === column ? "least sure" : "surest"} first` : "";
     panel.replaceChildren(make("h3", `${names[row]}, ${verdict}: ${total.toLocaleString("en")} image${total === 1 ? "" : "s"}${some}`), gallery);
     panel.hidden = false;
+    panel.scrollIntoView({ block: "nearest" });
   };
   matrix.addEventListener("click", (event) => {
     const button = event.target.closest("[data-cell]");
     if (button) open(button);
   });
+  for (const chip of all("[data-open]")) chip.addEventListener("click", () => open(buttons.get(chip.dataset.open)));
   const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   matrix.addEventListener("keydown", (event) => {
     const step = steps[event.key];
