@@ -40,7 +40,7 @@
     button.type = "button";
     button.dataset.r = number;
     const caption = make("span", undefined, "cap");
-    caption.append(make("b", `${names[guess]} ${Math.round(100 * share)}\u00a0%`, guess === record.actual ? "good" : "bad"));
+    caption.append(make("b", `${names[guess]}, ${Math.round(100 * share)}\u00a0%`, guess === record.actual ? "good" : "bad"));
     if (guess !== record.actual) caption.append(make("span", `is ${names[record.actual]}`));
     caption.append(make("span", record.path, "file"));
     button.append(picture(record), caption);
