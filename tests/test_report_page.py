@@ -236,6 +236,21 @@ def test_operating_points_are_those_of_all_classes_together(run):
     assert "0.5" not in section
 
 
+@pytest.mark.parametrize(
+    "path", [paths.SUSPECTS, paths.FINDINGS, paths.HISTORY, paths.OPERATING_POINTS, paths.PREDICTIONS]
+)
+def test_a_table_without_its_columns_is_one_line(run, path):
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(GraftError, match=rf"^{path}: no column \w+; run `dvc repro`$"):
+        command(["report"])
+
+
+def test_a_comparison_outside_of_a_git_repository_is_one_line(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    with pytest.raises(GraftError, match="^metrics/predictions\\.csv at main: .*only a clone made by git"):
+        command(["report", "--against", "main"])
+
+
 def test_heat_maps_are_made_for_the_predicted_and_the_right_class_of_mistakes(run):
     write_json(paths.LABELS, {"labels": CLASSES, "image_size": 16, "resize": "crop"})
     asked = []

@@ -15,6 +15,8 @@ from graft.report.feature_map import nearest_of_class
 from graft.report.results import Results
 from graft.report.thumbnails import Thumbnails
 
+SUSPECT_COLUMNS = ("path", "label", "likelier", "p_label", "p_likelier")
+FINDING_COLUMNS = ("finding", "path", "other", "value")
 MOST_SUSPECTS = 24
 MOST_OF_FINDING = 12
 VIEWED_IMAGES, VIEWS = 4, 5

@@ -11,6 +11,7 @@ from graft.report import charts, confidence
 # With more classes, the numbers in the cells of the matrix would be too small to read.
 MOST_NUMBERED = 30
 MOST_CONFUSIONS = 12
+HISTORY_COLUMNS = ("epoch", "loss", "val_loss", "accuracy", "val_accuracy")
 LEARNING = (("loss", "loss (cross-entropy, nats)"), ("accuracy", "share that is right"))
 
 

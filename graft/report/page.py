@@ -164,7 +164,7 @@ class _Sections:
         return self.images.changed(other, revision) | {"note": self._run.note}
 
     def _suspects(self) -> dict[str, Any] | None:
-        found = read_table(paths.SUSPECTS)
+        found = read_table(paths.SUSPECTS, data_pictures.SUSPECT_COLUMNS)
         if found is None:
             self._left_out("suspects", "Suspect labels", paths.SUSPECTS)
             return None
@@ -172,7 +172,7 @@ class _Sections:
         return {"total": len(found), "shown": shown}
 
     def _findings(self) -> list[dict[str, Any]] | None:
-        found = read_table(paths.FINDINGS)
+        found = read_table(paths.FINDINGS, data_pictures.FINDING_COLUMNS)
         if found is None:
             self._left_out(
                 "findings", "Findings about single images", paths.FINDINGS, "`dvc pull` or `dvc repro` brings it"
@@ -227,7 +227,7 @@ class _Sections:
         )
 
     def _curves(self) -> dict[str, Any] | None:
-        history = read_table(paths.HISTORY)
+        history = read_table(paths.HISTORY, judgement.HISTORY_COLUMNS)
         if history is None:
             self._left_out("curves", "Learning curves", paths.HISTORY)
             return None
@@ -240,11 +240,11 @@ class _Sections:
         return judgement.curves(history, (self._head or {}).get("head_validation", {})) | {"tuning": tuning}
 
     def _operating_points(self) -> dict[str, Any] | None:
-        found = read_table(paths.OPERATING_POINTS)
+        found = read_table(paths.OPERATING_POINTS, OVERALL)
         if found is None:
             self._left_out("operating_points", "Operating points", paths.OPERATING_POINTS)
             return None
-        overall = found[[column for column in OVERALL if column in found]].drop_duplicates()
+        overall = found[list(OVERALL)].drop_duplicates()
         return table_of_rows([{str(key): value for key, value in row.items()} for row in overall.to_dict("records")])
 
     def _provenance(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the stages have written of the last run, read for the page: the judgement itself, and the rest where it is."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,14 +82,12 @@ def read_results() -> Results:
         raise GraftError(
             f"{paths.ACCURACY}, {paths.CONFUSION_MATRIX}: not as `evaluate` writes them; run `dvc repro`"
         ) from error
-    predictions = read_table(paths.PREDICTIONS)
+    predictions = read_table(paths.PREDICTIONS, ("path", "actual", "predicted", "p_predicted"))
     if predictions is None:
         raise GraftError(f"{paths.PREDICTIONS}: no such file; `dvc repro` writes it")
-    of_one_run = (
-        {"path", "actual", "predicted", "p_predicted"} <= set(predictions)
-        and (len(predictions), images, right) == (matrix.sum(), matrix.sum(), matrix.trace())
-        and set(predictions["actual"]) | set(predictions["predicted"]) <= set(labels)
-    )
+    of_one_run = (len(predictions), images, right) == (matrix.sum(), matrix.sum(), matrix.trace()) and set(
+        predictions["actual"]
+    ) | set(predictions["predicted"]) <= set(labels)
     if not of_one_run:
         raise GraftError(f"{paths.PREDICTIONS}: not of the same run as {paths.CONFUSION_MATRIX}; run `dvc repro`")
     description = read_optional(paths.LABELS) or {}
@@ -96,13 +95,18 @@ def read_results() -> Results:
     return Results(accuracy, matrix, labels, [shown.get(label, label) for label in labels], predictions)
 
 
-def read_table(path: Path) -> pd.DataFrame | None:
+def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame | None:
     """Return a CSV file, names of images and classes as text; None if it is missing or empty.
+
+    Parameters
+    ----------
+    path : of the file.
+    columns : that it must have; it may have more.
 
     Raises
     ------
     GraftError
-        If it is not CSV.
+        If it is not CSV, or lacks a column.
     """
     text = dict.fromkeys((*TEXT_COLUMNS, "label", "likelier", "finding", "other", "value", "split"), str)
     try:
@@ -112,6 +116,8 @@ def read_table(path: Path) -> pd.DataFrame | None:
         return None
     except ValueError as error:
         raise GraftError(f"{path}: not a CSV file ({' '.join(str(error).split())}); run `dvc repro`") from error
+    if missing := [column for column in columns if column not in table]:
+        raise GraftError(f"{path}: no column {missing[0]}; run `dvc repro`")
     return table
 
 
