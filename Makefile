@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 # Stages are run as `python`, which must be the environment's.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-# For crossval and study, on the command line (a variable of the environment is none of them).
+# For report, crossval and study, on the command line (a variable of the environment is none of them).
 SET :=
 NAME :=
 AGAINST :=
@@ -19,17 +19,20 @@ MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weight
 
 TRACKED := params.yaml dvc.lock metrics data/source data/weights
 
-.PHONY: help repro restore crossval study lint test test-all test-kills coverage fuzz mutation bench setup
+.PHONY: help repro report restore crossval study lint test test-all test-kills coverage fuzz mutation bench setup
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-repro: $(INSTALLED) ## run the pipeline: dvc repro; and show how often the exported model is right
+repro: $(INSTALLED) ## run the pipeline: dvc repro; then write report.html and show how often the exported model is right
 	@test -e .git || git rev-parse --git-dir >/dev/null 2>&1 || { echo "error: DVC needs a git repository:" \
 	"clone the project with git, or run git init && git add . && git commit -m start" >&2; exit 1; }
 	python -m graft mend
 	dvc repro
-	dvc metrics show metrics/accuracy.json
+	@python -m graft report
+
+report: $(INSTALLED) ## write report.html, a page about the last run: make report AGAINST=main
+	@python -m graft report $(AGAINST:%=--against '%')
 
 # Git takes a file for unchanged whose size and second are those of its index, which DVC writes together: hence `touch`.
 restore: ## go back to the last commit's parameters and results, without training anew

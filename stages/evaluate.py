@@ -1,9 +1,10 @@
 """Stage evaluate: run the exported file on the image files of the test part, and write its metrics and figures."""
 
 import numpy as np
+import pandas as pd
 
 from graft.core import paths
-from graft.core.files import write_json
+from graft.core.files import read_json, write_json
 from graft.core.progress import Progress
 from graft.core.stage import run_stage
 from graft.images.table import ImageTable, read_image_table
@@ -15,7 +16,7 @@ from graft.serving.classifier import Classifier
 
 
 def draw(images: ImageTable, probabilities: np.ndarray, matrix: np.ndarray, classifier: Classifier) -> None:
-    """Draw the figures in metrics/plots: the confusion matrix, misclassified images, and some predictions."""
+    """Draw the figures in metrics/plots: confusion matrix, misclassified images, some predictions, learning curves."""
     files, labels = images.files(), images.labels
     # The hash of an image decides whether it is shown, not its prediction.
     some = np.argsort(images.sha256, kind="stable")[: figures.MAX_IMAGES]
@@ -25,6 +26,11 @@ def draw(images: ImageTable, probabilities: np.ndarray, matrix: np.ndarray, clas
         figures.predictions(
             paths.PLOTS / "predictions.png", [files[row] for row in some], labels[some], probabilities[some], names
         )
+    history = pd.read_csv(paths.HISTORY)
+    # Without an epoch of fine-tuning there is no curve.
+    if len(history):
+        head = read_json(paths.HEAD_METRICS)["head_validation"]
+        figures.learning_curves(paths.PLOTS / "learning_curves.png", history, head)
 
 
 def main() -> None:
@@ -38,6 +44,7 @@ def main() -> None:
     summary = metrics.summary(probabilities, images.labels)
     write_predictions(paths.PREDICTIONS, images, probabilities)
     write_confusion_matrix(paths.CONFUSION_MATRIX, matrix, table.classes)
+    write_json(paths.PER_CLASS, metrics.per_class(matrix, table.classes))
     draw(images, probabilities, matrix, classifier)
     write_json(paths.ACCURACY, summary)
     low, high = summary["accuracy_low"], summary["accuracy_high"]

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 import yaml
-from clones import STAGES, Clone, ran
+from clones import STAGES, Clone, make_environment, ran
 
 from graft.core.files import read_rows, write_rows
 
@@ -41,6 +41,18 @@ def test_no_output_holds_an_absolute_path(finished):
     files = [finished.path / path for path in finished.outputs()] + [finished.path / "dvc.lock"]
     here = str(finished.folder).encode()
     assert not [path for path in files if not path.is_symlink() and here in path.read_bytes()]
+
+
+def test_make_repro_ends_with_how_often_it_is_right_where_the_page_is_and_what_to_type_next(clone):
+    make_environment(clone)
+    lines = clone.run("make", "repro").splitlines()
+    assert [line.split(":")[0] for line in lines[-3:]] == ["right", "page", "next"]
+    page = (clone.path / "report.html").read_text(encoding="utf-8")
+    assert "data:image/webp" in page
+    for title in ("Each class", "Learning curves", "Map of the images", "What the network sees"):
+        assert f"{title}: left out" not in page
+    # The page is in neither git nor DVC.
+    assert clone.git("status", "--porcelain") == ""
 
 
 def test_a_change_inside_a_local_folder_is_noticed(clone):

@@ -18,6 +18,10 @@ from stages import evaluate
 LABELS = ["blue", "green", "red"]
 DESCRIPTION = {"labels": LABELS, "image_size": 16, "resize": "squash", "crops": 1}
 METRICS = Path("metrics")
+HISTORY = [
+    {"epoch": 1, "learning_rate": 0.1, "loss": 2.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.7},
+    {"epoch": 2, "learning_rate": 0.1, "loss": 1.0, "accuracy": 0.6, "val_loss": 0.5, "val_accuracy": 0.9},
+]
 
 
 @pytest.fixture
@@ -27,7 +31,14 @@ def data(project, image_folder, compiled):
     Path("models").mkdir()
     shutil.copy(compiled.classifier, "models/classifier.tflite")
     write_json("models/labels.json", DESCRIPTION)
+    write_history(HISTORY)
+    write_json("metrics/head.json", {"head_validation": {"accuracy": 0.8, "loss": 0.5}})
     return rows
+
+
+def write_history(rows):
+    METRICS.mkdir(exist_ok=True)
+    write_rows(METRICS / "history.csv", list(HISTORY[0]), rows)
 
 
 def read(name):
@@ -92,9 +103,25 @@ def test_the_files_agree_with_each_other(data):
 
 def test_the_figures_are_written(data):
     evaluate.main()
-    for name in ("confusion.png", "misclassified.png", "predictions.png"):
+    for name in ("confusion.png", "misclassified.png", "predictions.png", "learning_curves.png"):
         with Image.open(METRICS / "plots" / name) as picture:
             picture.verify()
+
+
+def test_without_an_epoch_of_fine_tuning_there_are_no_learning_curves(data):
+    write_history([])
+    evaluate.main()
+    assert not (METRICS / "plots/learning_curves.png").exists()
+
+
+def test_each_class_has_its_figures_in_the_order_of_the_classes(data):
+    swap_labels(data)
+    evaluate.main()
+    found = read("per_class.json")
+    assert [row["class"] for row in found] == LABELS
+    matrix = np.array(read("confusion_matrix.json")["matrix"])
+    assert [row["images"] for row in found] == matrix.sum(axis=1).tolist()
+    assert [row["recall"] for row in found] == pytest.approx(matrix.diagonal() / matrix.sum(axis=1))
 
 
 def test_the_same_model_gives_the_same_bytes(data):
@@ -103,7 +130,7 @@ def test_the_same_model_gives_the_same_bytes(data):
     first = {path: path.read_bytes() for path in METRICS.rglob("*.*")}
     evaluate.main()
     assert {path: path.read_bytes() for path in METRICS.rglob("*.*")} == first
-    assert len(first) == 6
+    assert len(first) == 10
 
 
 def test_the_hash_of_an_image_decides_whether_its_prediction_is_shown(data, monkeypatch):
@@ -147,4 +174,4 @@ def test_without_a_model_the_stage_ends_with_one_line(data, project, run_python)
     assert result.returncode == 1
     assert result.stderr.startswith("error: models/classifier.tflite: no such file; `dvc repro` writes it, ")
     assert result.stderr.count("\n") == 1
-    assert not METRICS.exists()
+    assert {path.name for path in METRICS.iterdir()} == {"head.json", "history.csv"}

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -92,6 +93,50 @@ def test_a_wrong_prediction_is_red_and_a_right_one_is_not(tmp_path, draw_picture
 
 def test_no_more_mistakes_are_drawn_than_fit(misclassified):
     assert opened(misclassified(figures.MAX_IMAGES)).shape == opened(misclassified(figures.MAX_IMAGES + 5)).shape
+
+
+def test_one_mistake_leaves_no_empty_space_beside_it(misclassified):
+    one, several = (opened(misclassified(wrong)) for wrong in (1, figures.COLUMNS))
+    assert one.shape[1] < 0.6 * several.shape[1]
+    assert opened(misclassified(0)).shape[0] < one.shape[0] / 3
+
+
+def test_a_single_mistake_of_a_thousand_images_can_be_seen_in_a_confusion_matrix(tmp_path):
+    pixels = {}
+    for wrong in (0, 1):
+        # Without numbers, in cells of several pixels.
+        matrix = np.diag(np.full(figures.MAX_LABELLED_CLASSES + 1, 1000))
+        matrix[0, 9] = wrong
+        figures.confusion(tmp_path / "a.png", matrix, list(map(str, range(len(matrix)))))
+        pixels[wrong] = opened(tmp_path / "a.png").astype(int)
+    # Below the title, which has the number.
+    difference = np.abs(pixels[1] - pixels[0])[100:].max(axis=2)
+    assert (difference > 30).sum() > 200
+
+
+def test_the_file_name_is_under_each_picture(tmp_path, image_folder):
+    (tmp_path / "x.png").write_bytes(next(image_folder.rglob("*.png")).read_bytes())
+    (tmp_path / "yyyyyyyy.png").write_bytes(next(image_folder.rglob("*.png")).read_bytes())
+    for name in ("x", "yyyyyyyy"):
+        paths, shares = [tmp_path / f"{name}.png"], np.array([[0.9, 0.1]])
+        figures.predictions(tmp_path / f"{name}-drawn.png", paths, np.zeros(1, int), shares, ["a", "b"])
+    first, second = (opened(tmp_path / f"{name}-drawn.png") for name in ("x", "yyyyyyyy"))
+    assert first.shape == second.shape
+    rows = np.flatnonzero((first != second).any(axis=(1, 2)))
+    assert rows.min() > 0.75 * len(first)
+
+
+def test_learning_curves_are_drawn_with_the_head_as_a_line(tmp_path):
+    columns = {
+        "epoch": [1, 2],
+        "loss": [2, 1],
+        "val_loss": [1, 0.5],
+        "accuracy": [0.5, 0.6],
+        "val_accuracy": [0.7, 0.9],
+    }
+    for name, loss in (("1.png", 0.4), ("2.png", 0.9)):
+        figures.learning_curves(tmp_path / name, pd.DataFrame(columns), {"accuracy": 0.8, "loss": loss})
+    assert (opened(tmp_path / "1.png") != opened(tmp_path / "2.png")).any()
 
 
 def test_the_most_confident_mistakes_are_drawn_first(tmp_path, image_folder):

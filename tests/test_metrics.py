@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn_metrics
 
 from graft.scores import metrics
+from graft.scores.intervals import wilson_interval
 
 # Four images, three classes: right, right, wrong (0 for 2), wrong (1 for 0).
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.6, 0.1, 0.3], [0.3, 0.5, 0.2]])
@@ -142,3 +143,38 @@ def test_of_equally_probable_classes_the_first_are_the_most_probable():
     # NumPy sorts few values in a stable way, but more only if it is asked to.
     some_equal = np.tile([0.01, 0.0], (1, 100))
     assert [metrics.top_k_accuracy(some_equal, np.array([98]), k) for k in (49, 50)] == [0.0, 1.0]
+
+
+@given(judged())
+def test_precision_recall_and_f1_of_each_class_are_scikit_learns(case):
+    probabilities, labels = case
+    predicted, classes = probabilities.argmax(axis=1), probabilities.shape[1]
+    matrix = metrics.confusion_matrix(predicted, labels, classes)
+    found = metrics.per_class(matrix, [f"class {number}" for number in range(classes)])
+    expected = sklearn_metrics.precision_recall_fscore_support(
+        labels, predicted, labels=np.arange(classes), zero_division=np.nan
+    )
+    for key, values in zip(("precision", "recall", "f1", "images"), expected, strict=True):
+        np.testing.assert_allclose([np.nan if row[key] is None else row[key] for row in found], values)
+
+
+@given(judged())
+def test_the_interval_of_each_figure_of_a_class_contains_it(case):
+    probabilities, labels = case
+    matrix = metrics.confusion_matrix(probabilities.argmax(axis=1), labels, probabilities.shape[1])
+    for row in metrics.per_class(matrix, list(map(str, range(len(matrix))))):
+        for key in ("precision", "recall", "f1"):
+            if row[key] is None:
+                assert row[f"{key}_low"] is row[f"{key}_high"] is None
+            else:
+                assert 0 <= row[f"{key}_low"] <= row[key] <= row[f"{key}_high"] <= 1
+
+
+def test_the_intervals_of_a_class_are_wilsons():
+    first, second = metrics.per_class(np.array([[8, 2], [1, 0]]), ["a", "b"])
+    assert (first["class"], first["images"], first["predicted"]) == ("a", 10, 9)
+    assert (first["recall_low"], first["recall_high"]) == wilson_interval(8, 10)
+    assert (first["precision_low"], first["precision_high"]) == wilson_interval(8, 9)
+    # 8 right of the 11 images that are a or predicted as a.
+    assert first["f1_low"] == pytest.approx(2 * wilson_interval(8, 11)[0] / (1 + wilson_interval(8, 11)[0]))
+    assert (second["precision"], second["recall"], second["f1"]) == (0, 0, 0)

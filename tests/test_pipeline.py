@@ -16,9 +16,9 @@ FLOORS = (
     {"core", "scores"},
     {"images"},
     {"settings"},
-    {"data", "backbone", "activations", "report"},
+    {"data", "backbone", "activations"},
     {"heads"},
-    {"training", "serving"},
+    {"training", "serving", "report"},
     {"commands"},
 )
 

@@ -50,8 +50,18 @@ EXPORT_METRICS = Path("metrics/export.json")
 # evaluate
 ACCURACY = Path("metrics/accuracy.json")
 CONFUSION_MATRIX = Path("metrics/confusion_matrix.json")
+PER_CLASS = Path("metrics/per_class.json")
 PREDICTIONS = Path("metrics/predictions.csv")
 PLOTS = Path("metrics/plots")
+# graft report: what it writes, and reads where it is there
+REPORT = Path("report.html")
+DATA_METRICS = Path("metrics/data.json")
+SUSPECTS = Path("metrics/suspects.csv")
+FINDINGS = Path("data/findings.csv")
+OPERATING_POINTS = Path("metrics/operating_points.csv")
+UNKNOWN = Path("metrics/unknown.json")
+FORMATS = Path("metrics/formats.json")
+BENCHMARK = Path("benchmark.json")
 # graft crossval, graft study
 CROSSVAL = Path("metrics/crossval.json")
 CROSSVAL_IMAGES = Path("metrics/crossval.csv")

@@ -1,1 +1,1 @@
-"""Figures and tables, made from numbers that other rooms computed."""
+"""Figures, tables and the page about a run, made from numbers that other rooms computed."""

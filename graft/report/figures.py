@@ -1,23 +1,33 @@
 """Figures as PNG files, drawn from numbers that are already computed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from graft.core.errors import one_line
 from graft.core.files import replacing
 from graft.images import loader
+from graft.report.charts import shades
 
 MAX_IMAGES = 12
 COLUMNS = 4
 THUMBNAIL_PIXELS = 200
 INCHES_PER_CELL = 0.6
+# Inches: room for the title.
+LEAST_WIDTH = 5.5
+LONGEST_NAME = 36
+LEARNING_LABELS = ("cross-entropy (nats)", "share of the images that are right")
 # With more classes, names and numbers would be too small to read.
 MAX_LABELLED_CLASSES = 30
 INCHES_PER_VARIANT = 0.4
+# Right and wrong predictions; they differ for colour-blind readers too.
+RIGHT, WRONG = "#1f6fb2", "#d9640b"
 # The first two colours of matplotlib differ for colour-blind readers too.
 STYLES: dict[str, dict[str, Any]] = {
     "validation": {"marker": "o", "color": "C0"},
@@ -32,7 +42,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def confusion(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
-    """Draw a confusion matrix: counts as numbers, shares of each row as shades; the diagonal is the recall.
+    """Draw a confusion matrix: counts as numbers, shares of each row as shades; right ones blue, wrong ones orange.
 
     Parameters
     ----------
@@ -41,18 +51,24 @@ def confusion(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
     names : of the classes.
     """
     side = 2 + INCHES_PER_CELL * min(len(names), MAX_LABELLED_CLASSES)
-    figure = Figure((side + 1, side), layout="constrained")
+    figure = Figure((max(side, LEAST_WIDTH), side + 0.5), layout="constrained")
     axes = figure.subplots()
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(picture, label="share of the row")
-    axes.set(xlabel="predicted", ylabel="actual")
+    right, images = int(matrix.trace()), int(matrix.sum())
+    figure.suptitle(
+        f"{right} of {images} test images are right (blue), {images - right} wrong (orange)\n"
+        "number of images by class; the darker, the larger the share of the row",
+        fontsize=10,
+    )
+    dark = shades(matrix)
+    hues = np.where(np.eye(len(matrix), dtype=bool)[..., np.newaxis], to_rgb(RIGHT), to_rgb(WRONG))
+    axes.imshow(1 - dark[..., np.newaxis] * (1 - hues))
+    axes.set(xlabel="predicted class", ylabel="actual class")
     if len(names) <= MAX_LABELLED_CLASSES:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
         axes.set_yticks(range(len(names)), names, parse_math=False)
-        for (row, column), count in np.ndenumerate(matrix):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=colour)
+        for row, column in np.argwhere(matrix):
+            colour = "white" if dark[row, column] > 0.85 else "black"
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour)
     _save(figure, path)
 
 
@@ -72,8 +88,35 @@ def misclassified(
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     drawn = wrong[np.argsort(-probabilities.max(axis=1)[wrong], kind="stable")][:MAX_IMAGES]
     title = f"{len(wrong)} of {len(labels)} test images are misclassified"
+    if len(drawn):
+        more = "the surest" if len(wrong) > len(drawn) else "the surest first"
+        title += f"\n{more}: class, wrong prediction and its probability"
     captions = _captions(labels[drawn], probabilities[drawn], names)
     _draw_images(path, title, [paths[index] for index in drawn], captions, ["black"] * len(drawn))
+
+
+def learning_curves(path: Path, history: pd.DataFrame, head: Mapping[str, float]) -> None:
+    """Draw loss and accuracy by epoch of fine-tuning, and those of the head alone on the validation part as lines.
+
+    Parameters
+    ----------
+    path : of the PNG file.
+    history : metrics/history.csv, with the columns epoch, loss, val_loss, accuracy and val_accuracy; at least a row.
+    head : accuracy and loss of the head on the validation part.
+    """
+    figure = Figure((9, 3.8), layout="constrained")
+    figure.suptitle(
+        "Fine-tuning by epoch; training images are augmented, so their loss can be the higher one", fontsize=10
+    )
+    for axes, name, label in zip(figure.subplots(1, 2), ("loss", "accuracy"), LEARNING_LABELS, strict=True):
+        axes.plot(history["epoch"], history[f"val_{name}"], marker="o", ms=3, color=RIGHT, label="validation")
+        axes.plot(history["epoch"], history[name], marker="o", ms=3, color="0.6", label="training")
+        axes.axhline(head[name], color=WRONG, ls="--", label="validation, head alone")
+        axes.set(xlabel="epoch", title=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    _save(figure, path)
 
 
 def predictions(
@@ -84,7 +127,7 @@ def predictions(
     The parameters are those of `misclassified`.
     """
     wrong = probabilities.argmax(axis=1) != labels
-    title = "Some test images, drawn by their hash: class, prediction and its probability"
+    title = "Some test images: class, prediction and its probability; wrong ones in red"
     colours = np.where(wrong, "red", "black").tolist()
     _draw_images(path, title, paths, _captions(labels, probabilities, names), colours)
 
@@ -150,12 +193,31 @@ def _captions(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str
 def _draw_images(
     path: Path, title: str, paths: Sequence[Path], captions: Sequence[str], colours: Sequence[str]
 ) -> None:
-    rows = max(1, -(-len(paths) // COLUMNS))
-    figure = Figure((2.4 * COLUMNS, 2.9 * rows + 0.5), layout="constrained")
-    figure.suptitle(title)
-    for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
-        axes.axis("off")
+    columns = min(COLUMNS, max(1, len(paths)))
+    rows = -(-len(paths) // columns)
+    figure = Figure((max(2.4 * columns, LEAST_WIDTH), 3.1 * rows + 0.7), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    if paths:
+        for axes in figure.subplots(rows, columns, squeeze=False).flat:
+            axes.axis("off")
     for axes, image, caption, colour in zip(figure.axes, paths, captions, colours, strict=False):
         axes.imshow(loader.load(image, THUMBNAIL_PIXELS, "pad"))
         axes.set_title(caption, fontsize=9, parse_math=False, color=colour)
+        axes.text(
+            0.5,
+            -0.02,
+            _file_name(image),
+            ha="center",
+            va="top",
+            fontsize=7,
+            color="0.4",
+            parse_math=False,
+            transform=axes.transAxes,
+        )
     _save(figure, path)
+
+
+def _file_name(path: Path) -> str:
+    """Return the folder and name of an image file, shortened to what fits under a picture."""
+    name = one_line("/".join(path.parts[-2:]))
+    return name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"

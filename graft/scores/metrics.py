@@ -1,10 +1,15 @@
 """Accuracy and the other figures of a classifier."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from graft.scores.calibration import expected_calibration_error
 from graft.scores.intervals import wilson_interval
 from graft.scores.loss import cross_entropy
+
+# Place in what `_proportion` returns.
+ENDS = ((1, "low"), (2, "high"))
 
 
 def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
@@ -69,3 +74,43 @@ def summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, object]:
         "accuracy_high": high,
         "images": len(labels),
     }
+
+
+def per_class(matrix: np.ndarray, classes: Sequence[str]) -> list[dict[str, object]]:
+    """Return the figures of each class, in the order of the classes.
+
+    Parameters
+    ----------
+    matrix : int array (classes, classes), rows are actual classes, columns predicted ones.
+    classes : their names.
+
+    Returns
+    -------
+    A dictionary for each class:
+    class : its name.
+    images : how many images are of this class.
+    predicted : how many images are predicted as this class.
+    precision, recall, f1 : from 0 to 1; None where there is nothing to divide by.
+    precision_low, precision_high, and so on : 95 % Wilson intervals. F1 is 2 J / (1 + J) of the proportion
+        J = TP / (TP + FP + FN), and so are the ends of its interval (Wilson indirect:
+        Lam et al. 2023, arXiv 2309.14621).
+    """
+    figures = []
+    for name, right, images, predicted in zip(
+        classes, matrix.diagonal().tolist(), matrix.sum(axis=1).tolist(), matrix.sum(axis=0).tolist(), strict=True
+    ):
+        jaccard = _proportion(right, images + predicted - right)
+        proportions = {
+            "precision": _proportion(right, predicted),
+            "recall": _proportion(right, images),
+            "f1": tuple(None if value is None else 2 * value / (1 + value) for value in jaccard),
+        }
+        values = {key: value for key, (value, _, _) in proportions.items()}
+        ends = {f"{key}_{end}": bounds[place] for key, bounds in proportions.items() for place, end in ENDS}
+        figures.append({"class": name, "images": images, "predicted": predicted, **values, **ends})
+    return figures
+
+
+def _proportion(right: int, images: int) -> tuple[float | None, float | None, float | None]:
+    """Return a proportion and both ends of its interval; None for all three if there are no images."""
+    return (right / images, *wilson_interval(right, images)) if images else (None, None, None)
