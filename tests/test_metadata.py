@@ -191,6 +191,19 @@ def test_a_file_without_a_description_has_none(network, write, content):
     assert packed_description(path) is None
 
 
+def test_a_damaged_archive_has_a_description_or_none_and_never_ends_in_a_traceback(network, write):
+    content = exported(network)
+    start = content.index(b"PK\x03\x04")
+    found = []
+    for place in range(start, len(content)):
+        for value in (0, 8, 255):
+            damaged = bytearray(content)
+            damaged[place] = value
+            found.append(packed_description(write(damaged)))
+    assert None in found
+    assert DESCRIPTION in found
+
+
 def test_reading_the_description_needs_neither_tensorflow_nor_flatbuffers(network, write, run_python):
     code = (
         "import sys; from pathlib import Path; from graft.serving.metadata import packed_description;"

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,12 +93,13 @@ def with_metadata(network: bytes, description: Mapping[str, Any], outputs: Seque
 def packed_description(network: Path) -> dict[str, Any] | None:
     """Return the content of models/labels.json at the time of the export, from the exported file itself.
 
-    None if the file has no such archive: an earlier version of Graft or another program made it.
+    None if the file has no such archive, or a damaged one: an earlier version of Graft or another program made it.
     """
     try:
         with zipfile.ZipFile(network) as archive:
             found = json.loads(archive.read(DESCRIPTION_FILE))
-    except (zipfile.BadZipFile, KeyError, ValueError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError, ValueError):
+        # zipfile raises all of these at damaged archives.
         return None
     return found if isinstance(found, dict) else None
 
