@@ -6,6 +6,7 @@ from graft.core.quiet import hidden, importing
 from graft.core.stage import run_stage
 from graft.heads.head import read_head
 from graft.images.table import read_image_table
+from graft.serving.metadata import class_probabilities, with_metadata
 from graft.settings import params
 
 with importing():
@@ -22,9 +23,11 @@ def main() -> None:
     best = min(models, key=lambda candidate: candidate.figures["loss"])
     unknown = unknown_display_names(parameters.display_names, table.classes)
     names = display_names(parameters.display_names, table.classes)
+    description = best.description | ({"display_names": names} if names else {})
     with hidden():
-        write_bytes(paths.CLASSIFIER, best.compiled())
-    write_json(paths.LABELS, best.description | ({"display_names": names} if names else {}))
+        network = best.compiled()
+    write_bytes(paths.CLASSIFIER, with_metadata(network, description, [class_probabilities(description)]))
+    write_json(paths.LABELS, description)
     write_json(
         paths.EXPORT_METRICS,
         {

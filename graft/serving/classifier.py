@@ -1,7 +1,7 @@
 """The exported classifier: an image file in, a probability for each class out, without TensorFlow."""
 
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -12,6 +12,7 @@ from graft.core.errors import GraftError
 from graft.core.files import read_json
 from graft.core.threads import in_order
 from graft.images import loader
+from graft.serving.metadata import packed_description
 
 
 def _is_list_of_text(value: object) -> bool:
@@ -55,6 +56,22 @@ def _checked(description: object, path: Path) -> _Description:
     return cast("_Description", checked)
 
 
+def _require_one_export(description: Mapping[str, object], network: Path, path: Path) -> None:
+    """Compare the description, which `path` has, with its copy in the network. Display names may differ."""
+    packed = packed_description(network)
+    if packed is None:
+        return
+    # The same keys are missing in both if a default takes their place.
+    packed = OPTIONAL | packed
+    for key in sorted((description.keys() | packed.keys()) - {"display_names"}):
+        mine, other = (reprlib.repr(one.get(key, "missing")) for one in (description, packed))
+        if description.get(key) != packed.get(key):
+            raise GraftError(
+                f"{path}: {key} is {mine}, but {other} in {network}: the files are of two exports; "
+                "copy both from one, or `dvc repro` writes both again"
+            )
+
+
 class Classifier:
     """The compiled network that `export` wrote, and how it wants its images.
 
@@ -71,7 +88,7 @@ class Classifier:
     Raises
     ------
     GraftError
-        If a file is missing or broken.
+        If a file is missing or broken, or the two are of different exports.
     """
 
     def __init__(self, network: Path, description: Path) -> None:
@@ -81,6 +98,7 @@ class Classifier:
                     f"{path}: no such file; `dvc repro` writes it, `dvc checkout` brings back that of the last run"
                 )
         self._description = _checked(read_json(description), description)
+        _require_one_export(self._description, network, description)
         self._network = Network(network)
         size = self._description["image_size"]
         if self._network.input_shape[:2] != (size, size):
