@@ -110,7 +110,8 @@ def test_a_change_of_a_parameter_that_does_not_exist_is_an_error():
         projects.changed({"lr": 1}, {"rate": 5})
 
 
-def test_the_shared_settings_are_keys_of_params_yaml(tmp_path):
+def test_the_shared_settings_are_keys_of_params_yaml(tmp_path, project, monkeypatch):
+    monkeypatch.setattr(sides, "ROOT", project.folder)
     projects.write_parameters(tmp_path, projects.settings(Path("photos"), None, head__C=1.0, fine_tune__epochs=1))
     assert "dataset: photos\n" in (tmp_path / "params.yaml").read_text()
 

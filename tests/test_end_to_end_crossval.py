@@ -26,12 +26,11 @@ def test_folds_run_as_experiments_and_the_workspace_stays_as_it_was_and_nothing_
     assert min(summary["accuracy"], summary["head"]["accuracy"]) > 0.9
     for log in logs(clone, "first"):
         assert "of 60 images, 0 computed now" in log
-    for name in ("first", "second"):
-        printed = clone.run("python", *CROSSVAL, "--name", name, "--against", "first")
-        assert printed.count("nothing had to be computed") == 2
-        # Its outputs are links, which are in no cache.
-        assert [ran(log) for log in logs(clone, name)] == 2 * [["resolve"]]
-        assert "McNemar p 1" in printed
+    printed = clone.run("python", *CROSSVAL, "--name", "second", "--against", "first")
+    assert printed.count("nothing had to be computed") == 2
+    # Its outputs are links, which are in no cache.
+    assert [ran(log) for log in logs(clone, "second")] == 2 * [["resolve"]]
+    assert "McNemar p 1" in printed
     again = json.loads((clone.path / "metrics/crossval.json").read_text())
     assert again.pop("mcnemar")["only_this_right"] == 0
     assert again == summary | {"name": "second", "experiments": ["second-fold0", "second-fold1"]}
