@@ -1,5 +1,7 @@
 """Stage export: write the best model as one file, from pixels to class probabilities, and its description."""
 
+import sys
+
 from graft.core import paths
 from graft.core.files import read_json, write_bytes, write_json
 from graft.core.quiet import hidden, importing
@@ -23,8 +25,12 @@ def main() -> None:
     unknown = unknown_display_names(parameters.display_names, table.classes)
     names = display_names(parameters.display_names, table.classes)
     with hidden():
-        write_bytes(paths.CLASSIFIER, best.compiled())
-    write_json(paths.LABELS, best.description | ({"display_names": names} if names else {}))
+        limits = best.limits(table, parameters.predict.coverage)
+        write_bytes(paths.CLASSIFIER, best.compiled(limits))
+    for warning in limits.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    description = best.description | limits.description
+    write_json(paths.LABELS, description | ({"display_names": names} if names else {}))
     write_json(
         paths.EXPORT_METRICS,
         {

@@ -1,0 +1,121 @@
+"""What a classifier does not know, measured on the validation part: prediction sets, and images of no class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from graft.activations.litert import Network
+from graft.core.files import write_bytes
+from graft.core.threads import in_order
+from graft.images import loader
+from graft.images.table import ImageTable
+from graft.scores.conformal import images_needed, least_probability
+from graft.scores.known import ACCEPTED, PROBABILITY_FLOOR, KnownScore, entropy, fit_known_score, unit_rows
+from graft.scores.loss import softmax
+from graft.serving.references import nearest, reference_rows, similarities
+
+# Features that are all zero have no direction, and no similarity.
+TINY = 1e-12
+Tensor = keras.KerasTensor
+
+
+class Limits(NamedTuple):
+    """What the validation part says of a classifier's limits.
+
+    Attributes
+    ----------
+    description : further keys of models/labels.json.
+    second_output : for `attach.compile_classifier`; None with too few validation images.
+    warnings : a line for each part that is left out.
+    """
+
+    description: dict[str, Any]
+    second_output: Callable[[Tensor, Tensor], Tensor] | None
+    warnings: list[str]
+
+
+def measure_limits(
+    network: bytes, temperature: float, description: dict[str, Any], table: ImageTable, coverage: float
+) -> Limits:
+    """Return the prediction sets of a classifier, and its answer for images of none of the classes.
+
+    Parameters
+    ----------
+    network : the compiled classifier, uncalibrated, with its features as second output.
+    temperature : calibrates it.
+    description : the content of models/labels.json so far.
+    table : all images. New images are compared with those of the training part; the validation part gives thresholds.
+    coverage : `predict.coverage` of params.yaml.
+    """
+    train, validation = table.part("train"), table.part("validation")
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "with_features.tflite")
+        write_bytes(path, network)
+        runs = Network(path)
+
+        def features(image: Path) -> np.ndarray:
+            return runs.all_outputs(loader.load(image, description["image_size"], description["resize"]))[1]
+
+        references = unit_rows(np.stack(list(in_order(features, train.take(reference_rows(train)).files()))))
+
+        def on_crops(image: Path) -> tuple[np.ndarray, float, float]:
+            crops = loader.load_crops(image, description["image_size"], description["resize"], description["crops"])
+            outputs = [runs.all_outputs(crop) for crop in crops]
+            logits, found = (np.stack(arrays) for arrays in zip(*outputs, strict=True))
+            probabilities = softmax(np.log(np.maximum(logits, np.finfo(np.float32).tiny)) / temperature)
+            similar = nearest(similarities(found, references))
+            return probabilities.mean(axis=0), float(similar.mean()), float(entropy(probabilities).mean())
+
+        probabilities, similar, entropies = zip(*in_order(on_crops, validation.files()), strict=True)
+    least = least_probability(np.stack(probabilities), validation.labels, coverage)
+    score = fit_known_score(np.array(similar), np.array(entropies))
+    further: dict[str, Any] = {}
+    if least is not None:
+        further["prediction_set"] = {"coverage": coverage, "least_probability": least}
+    if score is not None:
+        further["none_of_these"] = {"output": 1, "threshold": 0.5, "accepted": ACCEPTED}
+    second = none_of_these(references, score) if score else None
+    return Limits(further, second, _warnings(len(validation), coverage, least, score))
+
+
+def _warnings(images: int, coverage: float, least: float | None, score: KnownScore | None) -> list[str]:
+    have = f"the validation part has {images} image{'s' * (images != 1)}"
+    warnings = []
+    if least is None:
+        warnings.append(
+            f"predict.coverage is {coverage:g}: no prediction sets, they need {images_needed(coverage)} images and {have}"
+        )
+    if score is None:
+        warnings.append(f'no "none of these": it needs {images_needed(ACCEPTED)} images and {have}')
+    return warnings
+
+
+def none_of_these(references: np.ndarray, score: KnownScore) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a function of probabilities and features, each (1, n), that gives an output (1, 1) from 0 to 1.
+
+    It is above 0.5 where the score is below 0: the image is of none of the classes. It is the logistic function of the
+    negative score.
+
+    Parameters
+    ----------
+    references : float32 array (references, features), the rows to compare with, each of length 1.
+    score : of an image's similarity and entropy.
+    """
+    ops = keras.ops
+
+    def output(probabilities: Tensor, features: Tensor) -> Tensor:
+        layer = keras.layers.Dense(len(references), use_bias=False, name="references")
+        products = layer(features)
+        layer.set_weights([references.T])
+        length = ops.sqrt(ops.sum(features * features, axis=-1, keepdims=True) + TINY)
+        similarity = ops.max(products, axis=-1, keepdims=True) / length
+        spread = -ops.sum(probabilities * ops.log(probabilities + PROBABILITY_FLOOR), axis=-1, keepdims=True)
+        return ops.sigmoid(score.offset + score.entropy * spread - score.similarity * similarity)
+
+    return output
