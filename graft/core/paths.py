@@ -42,6 +42,8 @@ EXPORT_METRICS = Path("metrics/export.json")
 # evaluate
 ACCURACY = Path("metrics/accuracy.json")
 CONFUSION_MATRIX = Path("metrics/confusion_matrix.json")
+OPERATING_POINTS = Path("metrics/operating_points.csv")
+UNKNOWN = Path("metrics/unknown.json")
 PREDICTIONS = Path("metrics/predictions.csv")
 PLOTS = Path("metrics/plots")
 # graft crossval, graft study

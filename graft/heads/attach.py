@@ -12,6 +12,9 @@ from graft.heads.head import Head
 from graft.heads.layers import LAST_LAYER, head_logits
 from graft.settings.pooling import pool_tensor
 
+# Makes a second output of the network from its probabilities and its features.
+SecondOutput = Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]
+
 
 def attach_head(top: keras.Model, pooling: str, head: Head) -> keras.Model:
     """Return one model of `top`, pooling and head, from feature maps (images, h, w, c) to logits (images, classes)."""
@@ -37,7 +40,7 @@ def set_temperature(model: keras.Model, temperature: float) -> None:
 def compile_classifier(
     backbone: Backbone,
     upper: keras.Model,
-    second: Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor] | None = None,
+    second: SecondOutput | None = None,
 ) -> bytes:
     """Compile the whole classifier: one uint8 RGB image (1, size, size, 3) to float32 probabilities (1, classes).
 

@@ -1,4 +1,4 @@
-"""Is an image of one of the classes at all? A score of how well it is known, and how good that score is. NumPy alone."""
+"""Is an image of one of the classes at all? A score of how well it is known. NumPy alone."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def fit_known_score(similarity: np.ndarray, entropy: np.ndarray) -> KnownScore |
     ----------
     similarity, entropy : float arrays (images,), of images of the classes on which the classifier was not trained.
     """
-    weights = [1 / max(float(values.std()), LEAST_DEVIATION) for values in (similarity, entropy)]
-    unshifted = KnownScore(*weights, offset=0.0)
+    of_similarity, of_entropy = (1 / max(float(values.std()), LEAST_DEVIATION) for values in (similarity, entropy))
+    unshifted = KnownScore(of_similarity, of_entropy, 0.0)
     offset = least_accepted(unshifted(similarity, entropy), ACCEPTED)
     return None if offset is None else unshifted._replace(offset=offset)
 

@@ -42,7 +42,7 @@ def operating_points(
             continue
         right = np.bincount(labels[answered & (predicted == labels)], minlength=size)
         shown, answers = (np.bincount(of[answered], minlength=size) for of in (labels, predicted))
-        overall = {
+        overall: dict[str, object] = {
             "threshold": threshold,
             "coverage": _share(answered.sum(), len(labels)),
             "accuracy": _share(right.sum(), answered.sum()),

@@ -28,10 +28,13 @@ def _is_names_by_label(value: object) -> bool:
 
 def _has_shares(value: object, *names: str) -> bool:
     """Return whether a value is a dictionary in which each of the names has a number from 0 to 1."""
-    return isinstance(value, dict) and all(
-        isinstance(value.get(name), float | int) and not isinstance(value[name], bool) and 0 <= value[name] <= 1
-        for name in names
-    )
+    if not isinstance(value, dict):
+        return False
+    return all(type(value.get(name)) in (int, float) and 0 <= value[name] <= 1 for name in names)
+
+
+def _is_second_output(value: object) -> bool:
+    return isinstance(value, dict) and value.get("output") == 1 and _has_shares(value, "threshold", "accepted")
 
 
 class _Description(TypedDict):
@@ -57,7 +60,7 @@ KEYS: dict[str, tuple[str, Callable[[object], bool]]] = {
     ),
     "none_of_these": (
         "output 1, with threshold and accepted from 0 to 1",
-        lambda value: value is None or (_has_shares(value, "output", "threshold", "accepted") and value["output"] == 1),
+        lambda value: value is None or _is_second_output(value),
     ),
 }
 OPTIONAL: dict[str, object] = {"display_names": {}, "prediction_set": None, "none_of_these": None}

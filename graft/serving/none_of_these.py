@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from graft.activations.litert import Network
 from graft.core.files import write_bytes
 from graft.core.threads import in_order
+from graft.heads.attach import SecondOutput
 from graft.images import loader
 from graft.images.table import ImageTable
 from graft.scores.conformal import images_needed, least_probability
@@ -22,7 +23,6 @@ from graft.serving.references import nearest, reference_rows, similarities
 
 # Features that are all zero have no direction, and no similarity.
 TINY = 1e-12
-Tensor = keras.KerasTensor
 
 
 class Limits(NamedTuple):
@@ -36,7 +36,7 @@ class Limits(NamedTuple):
     """
 
     description: dict[str, Any]
-    second_output: Callable[[Tensor, Tensor], Tensor] | None
+    second_output: SecondOutput | None
     warnings: list[str]
 
 
@@ -54,7 +54,8 @@ def measure_limits(
     coverage : `predict.coverage` of params.yaml.
     """
     train, validation = table.part("train"), table.part("validation")
-    with TemporaryDirectory() as folder:
+    # Several BLAS threads could change the last bits.
+    with TemporaryDirectory() as folder, threadpool_limits(1, "blas"):
         path = Path(folder, "with_features.tflite")
         write_bytes(path, network)
         runs = Network(path)
@@ -89,14 +90,14 @@ def _warnings(images: int, coverage: float, least: float | None, score: KnownSco
     warnings = []
     if least is None:
         warnings.append(
-            f"predict.coverage is {coverage:g}: no prediction sets, they need {images_needed(coverage)} images and {have}"
+            f"no prediction sets: predict.coverage {coverage:g} needs {images_needed(coverage)} images, and {have}"
         )
     if score is None:
-        warnings.append(f'no "none of these": it needs {images_needed(ACCEPTED)} images and {have}')
+        warnings.append(f'no "none of these": it needs {images_needed(ACCEPTED)} images, and {have}')
     return warnings
 
 
-def none_of_these(references: np.ndarray, score: KnownScore) -> Callable[[Tensor, Tensor], Tensor]:
+def none_of_these(references: np.ndarray, score: KnownScore) -> SecondOutput:
     """Return a function of probabilities and features, each (1, n), that gives an output (1, 1) from 0 to 1.
 
     It is above 0.5 where the score is below 0: the image is of none of the classes. It is the logistic function of the
@@ -109,7 +110,7 @@ def none_of_these(references: np.ndarray, score: KnownScore) -> Callable[[Tensor
     """
     ops = keras.ops
 
-    def output(probabilities: Tensor, features: Tensor) -> Tensor:
+    def output(probabilities: keras.KerasTensor, features: keras.KerasTensor) -> keras.KerasTensor:
         layer = keras.layers.Dense(len(references), use_bias=False, name="references")
         products = layer(features)
         layer.set_weights([references.T])
