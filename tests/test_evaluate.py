@@ -103,7 +103,7 @@ def test_the_same_model_gives_the_same_bytes(data):
     first = {path: path.read_bytes() for path in METRICS.rglob("*.*")}
     evaluate.main()
     assert {path: path.read_bytes() for path in METRICS.rglob("*.*")} == first
-    assert len(first) == 6
+    assert len(first) == 8
 
 
 def test_the_hash_of_an_image_decides_whether_its_prediction_is_shown(data, monkeypatch):

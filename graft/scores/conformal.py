@@ -29,8 +29,7 @@ def least_accepted(scores: np.ndarray, share: float) -> float | None:
 
 def images_needed(share: float) -> int:
     """Return the number of images from which `least_accepted` has a threshold."""
-    images = math.ceil(share / (1 - share))
-    return images if _rank(images, share) else images + 1
+    return max(1, math.ceil(round(1 / (1 - share), 6)) - 1)
 
 
 def _rank(images: int, share: float) -> int:

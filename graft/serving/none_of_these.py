@@ -53,29 +53,17 @@ def measure_limits(
     table : all images. New images are compared with those of the training part; the validation part gives thresholds.
     coverage : `predict.coverage` of params.yaml.
     """
-    train, validation = table.part("train"), table.part("validation")
+    validation = table.part("validation")
     # Several BLAS threads could change the last bits.
     with TemporaryDirectory() as folder, threadpool_limits(1, "blas"):
         path = Path(folder, "with_features.tflite")
         write_bytes(path, network)
-        runs = Network(path)
-
-        def features(image: Path) -> np.ndarray:
-            return runs.all_outputs(loader.load(image, description["image_size"], description["resize"]))[1]
-
-        references = unit_rows(np.stack(list(in_order(features, train.take(reference_rows(train)).files()))))
-
-        def on_crops(image: Path) -> tuple[np.ndarray, float, float]:
-            crops = loader.load_crops(image, description["image_size"], description["resize"], description["crops"])
-            outputs = [runs.all_outputs(crop) for crop in crops]
-            logits, found = (np.stack(arrays) for arrays in zip(*outputs, strict=True))
-            probabilities = softmax(np.log(np.maximum(logits, np.finfo(np.float32).tiny)) / temperature)
-            similar = nearest(similarities(found, references))
-            return probabilities.mean(axis=0), float(similar.mean()), float(entropy(probabilities).mean())
-
-        probabilities, similar, entropies = zip(*in_order(on_crops, validation.files()), strict=True)
-    least = least_probability(np.stack(probabilities), validation.labels, coverage)
-    score = fit_known_score(np.array(similar), np.array(entropies))
+        run = _Run(Network(path), temperature, description)
+        references = run.references(table.part("train"))
+        measured = list(in_order(lambda image: run.measure(image, references), validation.files()))
+    probabilities, similar, entropies = (np.array(values) for values in zip(*measured, strict=True))
+    least = least_probability(probabilities, validation.labels, coverage)
+    score = fit_known_score(similar, entropies)
     further: dict[str, Any] = {}
     if least is not None:
         further["prediction_set"] = {"coverage": coverage, "least_probability": least}
@@ -83,6 +71,33 @@ def measure_limits(
         further["none_of_these"] = {"output": 1, "threshold": 0.5, "accepted": ACCEPTED}
     second = none_of_these(references, score) if score else None
     return Limits(further, second, _warnings(len(validation), coverage, least, score))
+
+
+class _Run(NamedTuple):
+    """The arguments of `measure_limits`, and the network ready to run."""
+
+    network: Network
+    temperature: float
+    description: dict[str, Any]
+
+    def references(self, train: ImageTable) -> np.ndarray:
+        """Return the features of the images to compare with, float32 array (references, features), of length 1."""
+        return unit_rows(np.stack(list(in_order(self._features, train.take(reference_rows(train)).files()))))
+
+    def _features(self, image: Path) -> np.ndarray:
+        pixels = loader.load(image, self.description["image_size"], self.description["resize"])
+        return self.network.all_outputs(pixels)[1]
+
+    def measure(self, image: Path, references: np.ndarray) -> tuple[np.ndarray, float, float]:
+        """Return the calibrated probabilities of an image, its similarity and its entropy: means over its crops."""
+        wanted = self.description
+        crops = loader.load_crops(image, wanted["image_size"], wanted["resize"], wanted["crops"])
+        outputs = [self.network.all_outputs(crop) for crop in crops]
+        uncalibrated, features = (np.stack(arrays) for arrays in zip(*outputs, strict=True))
+        logits = np.log(np.maximum(uncalibrated, np.finfo(np.float32).tiny))
+        probabilities = softmax(logits / self.temperature)
+        similar = nearest(similarities(features, references))
+        return probabilities.mean(axis=0), float(similar.mean()), float(entropy(probabilities).mean())
 
 
 def _warnings(images: int, coverage: float, least: float | None, score: KnownScore | None) -> list[str]:
