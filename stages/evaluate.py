@@ -4,15 +4,16 @@ import numpy as np
 import pandas as pd
 
 from graft.core import paths
-from graft.core.files import read_json, write_json
+from graft.core.files import read_json, write_json, write_rows
 from graft.core.progress import Progress
 from graft.core.stage import run_stage
 from graft.images.table import ImageTable, read_image_table
 from graft.report import figures
 from graft.report.fonts import class_names
 from graft.report.tables import write_confusion_matrix, write_predictions
-from graft.scores import metrics
+from graft.scores import metrics, operating_points
 from graft.serving.classifier import Classifier
+from graft.serving.limits_figures import limits_figures
 
 
 def draw(images: ImageTable, probabilities: np.ndarray, matrix: np.ndarray, classifier: Classifier) -> None:
@@ -38,14 +39,18 @@ def main() -> None:
     table = read_image_table()
     table.require_classes(classifier.labels, paths.LABELS)
     images = table.part("test")
-    results = classifier.all_probabilities(images.files())
-    probabilities = np.stack(list(Progress(results, "test images", len(images))))
+    results = classifier.all_predictions(images.files())
+    predictions = list(Progress(results, "test images", len(images)))
+    probabilities = np.stack([prediction.probabilities for prediction in predictions])
     matrix = metrics.confusion_matrix(probabilities.argmax(axis=1), images.labels, len(table.classes))
     summary = metrics.summary(probabilities, images.labels)
     write_predictions(paths.PREDICTIONS, images, probabilities)
     write_confusion_matrix(paths.CONFUSION_MATRIX, matrix, table.classes)
     write_json(paths.PER_CLASS, metrics.per_class(matrix, table.classes))
     draw(images, probabilities, matrix, classifier)
+    points = operating_points.operating_points(probabilities, images.labels, table.classes)
+    write_rows(paths.OPERATING_POINTS, operating_points.COLUMNS, points)
+    write_json(paths.UNKNOWN, limits_figures(classifier, predictions, table))
     write_json(paths.ACCURACY, summary)
     low, high = summary["accuracy_low"], summary["accuracy_high"]
     print(f"accuracy {summary['accuracy']:.4f} ({low:.4f} to {high:.4f}) on {summary['images']} test images")

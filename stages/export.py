@@ -1,12 +1,14 @@
 """Stage export: write the best model as one file, from pixels to class probabilities, and its description."""
 
+import sys
+
 from graft.core import paths
 from graft.core.files import read_json, write_bytes, write_json
 from graft.core.quiet import hidden, importing
 from graft.core.stage import run_stage
 from graft.heads.head import read_head
 from graft.images.table import read_image_table
-from graft.serving.metadata import class_probabilities, with_metadata
+from graft.serving.metadata import outputs_of, with_metadata
 from graft.settings import params
 
 with importing():
@@ -23,10 +25,13 @@ def main() -> None:
     best = min(models, key=lambda candidate: candidate.figures["loss"])
     unknown = unknown_display_names(parameters.display_names, table.classes)
     names = display_names(parameters.display_names, table.classes)
-    description = best.description | ({"display_names": names} if names else {})
     with hidden():
-        network = best.compiled()
-    write_bytes(paths.CLASSIFIER, with_metadata(network, description, [class_probabilities(description)]))
+        limits = best.limits(table, parameters.predict.coverage)
+        network = best.compiled(limits)
+    for warning in limits.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    description = best.description | limits.description | ({"display_names": names} if names else {})
+    write_bytes(paths.CLASSIFIER, with_metadata(network, description, outputs_of(description)))
     write_json(paths.LABELS, description)
     write_json(
         paths.EXPORT_METRICS,

@@ -9,6 +9,7 @@ from graft.backbone.cut import cut
 from graft.backbone.frozen import Backbone
 from graft.heads.attach import attach_head, compile_classifier, set_temperature, trainable_network
 from graft.heads.head import Head, linear
+from graft.scores.known import averaged
 from graft.scores.loss import softmax
 from graft.settings.pooling import pool_tensor
 
@@ -96,3 +97,20 @@ def test_the_compiled_classifier_goes_from_an_image_to_the_heads_probabilities(n
     found = Network(tmp_path / "classifier.tflite")(image)[0]
     some = below.cut.trunk(image[np.newaxis] / np.float32(255))
     np.testing.assert_allclose(found, softmax(head.logits(features(below, some)))[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["linear", "linear on a map", "mlp"])
+def test_a_second_output_is_made_of_the_probabilities_and_of_the_features_averaged_over_their_places(name, tmp_path):
+    pooling, head = HEADS[name]
+    below = backbone(pooling)
+    image = np.random.default_rng(0).integers(0, 256, (6, 6, 3)).astype(np.uint8)
+    some = below.cut.trunk(image[np.newaxis] / np.float32(255))
+    expected = averaged(features(below, some))[0]
+    for upper in (attach_head(below.cut.top, pooling, head), trainable_network(below, head)):
+        network = compile_classifier(
+            below, upper, lambda probabilities, found: keras.ops.concatenate([probabilities, found], 1)
+        )
+        (tmp_path / "classifier.tflite").write_bytes(network)
+        first, second = Network(tmp_path / "classifier.tflite").all_outputs(image)
+        np.testing.assert_allclose(first, softmax(head.logits(features(below, some)))[0], atol=1e-5)
+        np.testing.assert_allclose(second, [*first, *expected], rtol=1e-4, atol=1e-5)

@@ -1,9 +1,11 @@
 """Compiled networks: an image in, arrays out, the same in every thread, without TensorFlow."""
 
+import keras
 import numpy as np
 import pytest
 
 from graft.activations.litert import Network
+from graft.backbone.compile import compile_network
 from graft.core.errors import GraftError
 from graft.core.files import sha256_of
 from graft.core.threads import in_order
@@ -27,6 +29,18 @@ def test_the_output_of_each_network_of_a_chain_is_the_input_of_the_next(compiled
     assert feature_map.shape == (8, 8, 4)
     assert feature_map.any()
     np.testing.assert_allclose(features, feature_map.mean(axis=(0, 1)), rtol=1e-5)
+
+
+def test_all_outputs_of_a_network_are_given_in_its_order(tmp_path, images):
+    image = keras.Input((16, 16, 3))
+    means = keras.ops.mean(image, axis=(1, 2))
+    model = keras.Model(image, [means, keras.ops.max(means, axis=-1, keepdims=True)])
+    (tmp_path / "two.tflite").write_bytes(compile_network(model, lambda images: images / 255))
+    network = Network(tmp_path / "two.tflite")
+    first, second = network.all_outputs(images[0])
+    np.testing.assert_allclose(first, images[0].mean(axis=(0, 1)) / 255, rtol=1e-5)
+    np.testing.assert_array_equal(second, [first.max()])
+    np.testing.assert_array_equal(network(images[0])[-1], first)
 
 
 def test_it_knows_its_input_shape_and_the_hashes_of_its_files(compiled):

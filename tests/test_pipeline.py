@@ -81,6 +81,11 @@ def test_resolve_runs_on_a_change_of_any_parameter_but_lr():
     assert declared_parameters("resolve") == parameter_paths() - {"lr"}
 
 
+def test_the_settings_of_predict_change_the_exported_file_and_nothing_before_it():
+    reading = {stage for stage in STAGES if any(name.startswith("predict.") for name in declared_parameters(stage))}
+    assert reading == {"resolve", "export"}
+
+
 def test_every_parameter_is_declared_by_a_stage_or_read_by_the_gate():
     used = set().union(*(declared_parameters(stage) for stage in STAGES if stage != "resolve"))
     gate = {f"gate.{key}" for key in own_parameters.VALUES["gate"]}

@@ -296,6 +296,24 @@ def test_a_description_without_a_key_is_one_line(run_predict, image_folder, key)
         ({"crops": True}, r"crops is True, not a whole number from 1 to 100"),
         ({"display_names": ["a"]}, r"display_names is \['a'\], not a name for each of some labels"),
         ({"display_names": {"red": 1}}, r"display_names is \{'red': 1\}, not a name for each of some labels"),
+        ({"prediction_set": 0.9}, r"prediction_set is 0\.9, not coverage and least_probability, each from 0 to 1"),
+        ({"prediction_set": {"coverage": 0.9}}, r"prediction_set is \{'coverage': 0\.9\}, not coverage and "),
+        (
+            {"prediction_set": {"coverage": 0.9, "least_probability": True}},
+            r"prediction_set is \{.*\}, not coverage and ",
+        ),
+        (
+            {"none_of_these": {"output": 2, "threshold": 0.5, "accepted": 0.95}},
+            r"none_of_these is \{.*\}, not output 1, ",
+        ),
+        (
+            {"none_of_these": {"output": 1, "threshold": 7, "accepted": 0.95}},
+            r"none_of_these is \{.*\}, not output 1, ",
+        ),
+        (
+            {"none_of_these": {"output": 1, "threshold": 0.5, "accepted": 0.95}},
+            r"it has none_of_these, but models/classifier\.tflite has no such output",
+        ),
     ],
 )
 def test_a_description_of_another_shape_is_one_line_with_the_key(run_predict, image_folder, changes, message):

@@ -55,8 +55,6 @@ PREDICTIONS = Path("metrics/predictions.csv")
 PLOTS = Path("metrics/plots")
 # graft report: what it writes, and reads where it is there
 REPORT = Path("report.html")
-OPERATING_POINTS = Path("metrics/operating_points.csv")
-UNKNOWN = Path("metrics/unknown.json")
 FORMATS = Path("metrics/formats.json")
 BENCHMARK = Path("benchmark.json")
 # graft crossval, graft study

@@ -1,5 +1,7 @@
 """Attaches a head to the backbone: the network that fine_tune trains, and the classifier that is exported."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 
@@ -9,6 +11,9 @@ from graft.backbone.frozen import Backbone
 from graft.heads.head import Head
 from graft.heads.layers import LAST_LAYER, head_logits
 from graft.settings.pooling import pool_tensor
+
+# Makes a second output of the network from its probabilities and its features.
+SecondOutput = Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]
 
 
 def attach_head(top: keras.Model, pooling: str, head: Head) -> keras.Model:
@@ -32,13 +37,32 @@ def set_temperature(model: keras.Model, temperature: float) -> None:
     last.set_weights([weight / np.float32(temperature) for weight in last.get_weights()])
 
 
-def compile_classifier(backbone: Backbone, upper: keras.Model) -> bytes:
+def compile_classifier(
+    backbone: Backbone,
+    upper: keras.Model,
+    second: SecondOutput | None = None,
+) -> bytes:
     """Compile the whole classifier: one uint8 RGB image (1, size, size, 3) to float32 probabilities (1, classes).
 
     Parameters
     ----------
     backbone : gives the trunk, the part below the cut.
     upper : the part above the cut, as `attach_head` returns it: feature maps to logits.
+    second : gives the network a second output, made of the probabilities and of the features (1, features): what the
+        head's first dense layer takes. Feature maps are averaged over their places.
     """
-    logits = upper(backbone.cut.trunk.output)
-    return compile_network(keras.Model(backbone.cut.trunk.input, keras.ops.softmax(logits)), backbone.name)
+    parts = keras.Model(upper.input, [upper.output, _features(upper)]) if second else upper
+    found = parts(backbone.cut.trunk.output)
+    logits, *features = found if second else [found]
+    outputs = [keras.ops.softmax(logits)]
+    if second:
+        outputs.append(second(outputs[0], *features))
+    model = keras.Model(backbone.cut.trunk.input, outputs if second else outputs[0])
+    return compile_network(model, backbone.name)
+
+
+def _features(upper: keras.Model) -> keras.KerasTensor:
+    # `head_logits` puts a Flatten before the dense layers.
+    flatten = next(layer for layer in reversed(upper.layers) if isinstance(layer, keras.layers.Flatten))
+    features = flatten.input
+    return keras.ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features

@@ -21,6 +21,7 @@ from graft.scores import metrics
 from graft.scores.calibration import fit_temperature
 from graft.scores.loss import softmax
 from graft.serving.classifier import Classifier
+from graft.serving.none_of_these import Limits, measure_limits
 from graft.settings import params
 
 # `export.test_resolution: auto` chooses one of these by the validation loss.
@@ -37,6 +38,8 @@ class Candidate(NamedTuple):
     model : head or fine_tuned.
     backbone : the frozen backbone at this image size.
     upper : the network above the cut, calibrated.
+    temperature : that calibrated it.
+    with_features : the compiled network before that, with its features as second output.
     description : the content of models/labels.json, without display names.
     figures : accuracy and loss on the validation part, `metrics.accuracy_and_loss`.
     """
@@ -44,15 +47,21 @@ class Candidate(NamedTuple):
     model: str
     backbone: Backbone
     upper: keras.Model
+    temperature: float
+    with_features: bytes
     description: dict[str, Any]
     figures: dict[str, float]
 
     def __str__(self) -> str:
         return f"{self.model} at {self.description['image_size']} pixels"
 
-    def compiled(self) -> bytes:
-        """Return the bytes of the compiled network."""
-        return compile_classifier(self.backbone, self.upper)
+    def limits(self, table: ImageTable, coverage: float) -> Limits:
+        """Return what the validation part says of this model's limits; arguments as of `measure_limits`."""
+        return measure_limits(self.with_features, self.temperature, self.description, table, coverage)
+
+    def compiled(self, limits: Limits) -> bytes:
+        """Return the bytes of the compiled network, with "none of these" as second output where `limits` has it."""
+        return compile_classifier(self.backbone, self.upper, limits.second_output)
 
 
 def candidates(parameters: params.Parameters, head: Head, table: ImageTable) -> Iterator[Candidate]:
@@ -78,8 +87,9 @@ def candidates(parameters: params.Parameters, head: Head, table: ImageTable) -> 
         }
         for model in models(parameters.export.model, parameters.fine_tune.epochs):
             upper = _upper_network(backbone, head, model)
-            figures = _calibrate(backbone, upper, description, validation)
-            yield Candidate(model, backbone, upper, description, figures)
+            network = compile_classifier(backbone, upper, lambda probabilities, features: features)
+            temperature, figures = _calibrate(network, upper, description, validation)
+            yield Candidate(model, backbone, upper, temperature, network, description, figures)
 
 
 def models(setting: str, epochs: int | str) -> Sequence[str]:
@@ -132,13 +142,13 @@ def _upper_network(backbone: Backbone, head: Head, model: str) -> keras.Model:
 
 
 def _calibrate(
-    backbone: Backbone, upper: keras.Model, description: dict[str, Any], validation: ImageTable
-) -> dict[str, float]:
-    """Fit the network's temperature on the validation part and set it; return the figures there."""
-    logits = _logits_of_crops(compile_classifier(backbone, upper), description, validation.files())
+    network: bytes, upper: keras.Model, description: dict[str, Any], validation: ImageTable
+) -> tuple[float, dict[str, float]]:
+    """Fit the network's temperature on the validation part and set it in `upper`; return it, and the figures there."""
+    logits = _logits_of_crops(network, description, validation.files())
     temperature = fit_temperature(logits, validation.labels)
     set_temperature(upper, temperature)
-    return metrics.accuracy_and_loss(softmax(logits / temperature).mean(axis=1), validation.labels)
+    return temperature, metrics.accuracy_and_loss(softmax(logits / temperature).mean(axis=1), validation.labels)
 
 
 def _logits_of_crops(network: bytes, description: dict[str, Any], images: Sequence[Path]) -> np.ndarray:

@@ -66,6 +66,20 @@ def class_probabilities(description: Mapping[str, Any]) -> Output:
     )
 
 
+def outputs_of(description: Mapping[str, Any]) -> list[Output]:
+    """Return the outputs of the classifier that `export` writes, in its order.
+
+    Parameters
+    ----------
+    description : the content of models/labels.json.
+    """
+    found = [class_probabilities(description)]
+    if "none_of_these" in description:
+        sentence = "Above 0.5, the image shows none of the classes."
+        found.append(Output("none_of_these", sentence, ["none of these"]))
+    return found
+
+
 def with_metadata(network: bytes, description: Mapping[str, Any], outputs: Sequence[Output]) -> bytes:
     """Return a compiled classifier with signature, tensor names, metadata and label files; the same bytes each time.
 

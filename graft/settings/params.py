@@ -182,6 +182,12 @@ class Export(Section):
     crops: Annotated[int, Range(1, 100)]
 
 
+class Predict(Section):
+    """How sure the answers of the exported model are to be."""
+
+    coverage: Annotated[float, Range(0, 1, above=True, below=True)]
+
+
 class Limits(Section):
     """What a data set may take, so that no server or file fills the disk or runs for ever."""
 
@@ -219,6 +225,7 @@ class Parameters(Section):
     augment: Augment
     fine_tune: FineTune
     export: Export
+    predict: Predict
     display_names: dict[str, Annotated[str, Field(min_length=1)]] | None
     limits: Limits
     gate: Gate
