@@ -51,6 +51,8 @@ EXPORT_METRICS = Path("metrics/export.json")
 ACCURACY = Path("metrics/accuracy.json")
 CONFUSION_MATRIX = Path("metrics/confusion_matrix.json")
 PER_CLASS = Path("metrics/per_class.json")
+OPERATING_POINTS = Path("metrics/operating_points.csv")
+UNKNOWN = Path("metrics/unknown.json")
 PREDICTIONS = Path("metrics/predictions.csv")
 PLOTS = Path("metrics/plots")
 # graft report: what it writes, and reads where it is there
