@@ -89,6 +89,19 @@ def predictions(
     _draw_images(path, title, paths, _captions(labels, probabilities, names), colours)
 
 
+def captioned(path: Path, title: str, paths: Sequence[Path], captions: Sequence[str]) -> None:
+    """Draw images, each with its caption.
+
+    Parameters
+    ----------
+    path : of the PNG file.
+    title : of the figure.
+    paths : of the image files.
+    captions : of each image.
+    """
+    _draw_images(path, title, paths, captions, ["black"] * len(paths))
+
+
 def study(path: Path, table: pd.DataFrame, title: str) -> None:
     """Draw the mean accuracies of a study's variants with their standard deviations, the best variant on top.
 

@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NamedTuple, TypedDict, cast
 
 import numpy as np
 
@@ -12,6 +12,24 @@ from graft.core.errors import GraftError
 from graft.core.files import read_json
 from graft.core.threads import in_order
 from graft.images import loader
+
+
+class Prediction(NamedTuple):
+    """What the classifier finds on one image.
+
+    Attributes
+    ----------
+    probabilities : of each class, float32 array (classes,) that sums to 1.
+    prediction_set : labels, the most probable first, never empty; None where the model has no threshold for it.
+    known_score : higher for an image that is more like the training images; below 0 it is like none of the classes.
+        None where the model has no such score.
+    is_unknown : whether the image is like none of the classes; None where the model has no such score.
+    """
+
+    probabilities: np.ndarray
+    prediction_set: list[str] | None = None
+    known_score: float | None = None
+    is_unknown: bool | None = None
 
 
 def _is_list_of_text(value: object) -> bool:
@@ -67,6 +85,7 @@ class Classifier:
     ----------
     labels : the classes, in the order of the probabilities.
     names : the display name of each class, in the same order.
+    coverage : the share of images whose prediction set has the true class; None where there are no sets.
 
     Raises
     ------
@@ -91,6 +110,7 @@ class Classifier:
             )
         self._files = network, description
         self.labels = self._description["labels"]
+        self.coverage: float | None = None
         display_names = self._description["display_names"]
         self.names = [display_names.get(label, label) for label in self.labels]
 
@@ -122,6 +142,16 @@ class Classifier:
             If the file is not a readable image.
         """
         return self.crop_probabilities(path).mean(axis=0)
+
+    def predict(self, path: Path) -> Prediction:
+        """Return what the classifier finds on an image.
+
+        Raises
+        ------
+        UnreadableImageError
+            If the file is not a readable image.
+        """
+        return Prediction(self.probabilities(path))
 
     def all_probabilities(self, paths: Sequence[Path]) -> Iterator[np.ndarray]:
         """Yield the `probabilities` of each file, in order, computed in threads."""
