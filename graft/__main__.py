@@ -11,6 +11,7 @@ EXAMPLE = "graft predict photo.jpg"
 # Each is a module of graft.commands. Only the module of the given command is imported, so that predict starts fast.
 COMMANDS = {
     "predict": "Classify images with the exported model.",
+    "demo": "Show the exported model as a page in the browser: drop a photo or use the camera.",
     "gate": "Check the metrics against the thresholds in params.yaml.",
     "crossval": "Test the settings on every image: each fold of the split is the test part once.",
     "study": "Rank the variants of a study in studies.yaml.",

@@ -14,24 +14,6 @@ from graft.core.threads import in_order
 from graft.images import loader
 
 
-class Prediction(NamedTuple):
-    """What the classifier finds on one image.
-
-    Attributes
-    ----------
-    probabilities : of each class, float32 array (classes,) that sums to 1.
-    prediction_set : labels, the most probable first, never empty; None where the model has no threshold for it.
-    known_score : higher for an image that is more like the training images; below 0 it is like none of the classes.
-        None where the model has no such score.
-    is_unknown : whether the image is like none of the classes; None where the model has no such score.
-    """
-
-    probabilities: np.ndarray
-    prediction_set: list[str] | None = None
-    known_score: float | None = None
-    is_unknown: bool | None = None
-
-
 def _is_list_of_text(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
@@ -73,6 +55,25 @@ def _checked(description: object, path: Path) -> _Description:
     return cast("_Description", checked)
 
 
+class Prediction(NamedTuple):
+    """What the exported model says of an image.
+
+    Attributes
+    ----------
+    probabilities : of each class, float32 array (classes,) that sums to 1.
+    prediction_set : labels, the most probable first: the right one is among them with the probability
+        `Classifier.coverage`. The most probable one always is. None: the model has no such sets.
+    known_score : the higher, the more the image is like those of the classes. Below 0 it is refused. None: the model
+        has no such score.
+    is_unknown : whether it is refused, as an image of none of the classes. None: as above.
+    """
+
+    probabilities: np.ndarray
+    prediction_set: list[str] | None
+    known_score: float | None
+    is_unknown: bool | None
+
+
 class Classifier:
     """The compiled network that `export` wrote, and how it wants its images.
 
@@ -85,7 +86,7 @@ class Classifier:
     ----------
     labels : the classes, in the order of the probabilities.
     names : the display name of each class, in the same order.
-    coverage : the share of images whose prediction set has the true class; None where there are no sets.
+    coverage : how probably a prediction set contains the right class; None: the model has no such sets.
 
     Raises
     ------
@@ -144,14 +145,14 @@ class Classifier:
         return self.crop_probabilities(path).mean(axis=0)
 
     def predict(self, path: Path) -> Prediction:
-        """Return what the classifier finds on an image.
+        """Return all that the model says of an image.
 
         Raises
         ------
         UnreadableImageError
             If the file is not a readable image.
         """
-        return Prediction(self.probabilities(path))
+        return Prediction(self.probabilities(path), None, None, None)
 
     def all_probabilities(self, paths: Sequence[Path]) -> Iterator[np.ndarray]:
         """Yield the `probabilities` of each file, in order, computed in threads."""

@@ -63,4 +63,4 @@ class ImagenetClassifier:
         UnreadableImageError
             If the file is not a readable image.
         """
-        return Prediction(self.probabilities(path))
+        return Prediction(self.probabilities(path), None, None, None)
