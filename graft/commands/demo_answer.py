@@ -133,15 +133,31 @@ class Demo:
         scale = min(1.0, MAP / max(size))
         width, height = (max(1, round(side * scale)) for side in size)
         resize = "squash" if wanted["resize"] == "crop_or_pad" else wanted["resize"]
-        total, seen = np.zeros((len(numbers), height, width)), np.zeros((height, width))
-        for crop, box in zip(crops, crop_boxes(width, height, resize, len(crops)), strict=True):
-            left, upper, right, lower = (round(edge) for edge in box)
-            for number, shares in enumerate(self._activation.maps(crop, numbers)):
-                placed = Image.fromarray(shares).resize((right - left, lower - upper), Image.Resampling.BILINEAR)
+        # The maps of all classes, and at the end the weight of each pixel.
+        total = np.zeros((len(numbers) + 1, height, width))
+        boxes = crop_boxes(width, height, resize, len(crops))
+        for box, maps in zip(boxes, self._activation.maps_of_crops(crops, numbers), strict=True):
+            left, upper = round(box[0]), round(box[1])
+            right, lower = max(left + 1, round(box[2])), max(upper + 1, round(box[3]))
+            # Less towards the edges, so that a crop shows no border in the middle of another one.
+            weight = _pyramid(right - left, lower - upper)
+            for number, layer in enumerate([*maps, np.ones_like(maps[0])]):
+                placed = Image.fromarray(_resized(layer, weight.shape) * weight)
                 total[number] += np.asarray(placed.crop((-left, -upper, width - left, height - upper)))
-            seen[max(0, upper) : lower, max(0, left) : right] += 1
-        levels = (255 * total / np.maximum(seen, 1)).round().clip(0, 255).astype(np.uint8)
+        shares = total[:-1] / np.where(total[-1] > 0, total[-1], 1)
+        # The square root: else all but the highest places would be too dark to see.
+        levels = (255 * np.sqrt(shares)).round().clip(0, 255).astype(np.uint8)
         return [_data_url(Image.fromarray(level), "png") for level in levels]
+
+
+def _pyramid(width: int, height: int) -> np.ndarray:
+    """Return float32 array (height, width): 1 in the middle, falling to nearly 0 at the edges."""
+    across, down = (1 - abs(np.arange(side) + 0.5 - side / 2) / (side / 2 + 0.5) for side in (width, height))
+    return np.minimum(across, down[:, np.newaxis]).astype(np.float32)
+
+
+def _resized(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
 
 def _data_url(image: Image.Image, kind: str, **options: object) -> str:

@@ -49,27 +49,38 @@ class ClassActivation:
         self._busy = threading.Lock()
 
     def maps(self, crop: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-        """Return where the network sees each of the classes in a crop.
+        """Return the `maps_of_crops` of one crop, float32 array (len(classes), size, size)."""
+        return self.maps_of_crops([crop], classes)[0]
+
+    def maps_of_crops(self, crops: Sequence[np.ndarray], classes: Sequence[int]) -> np.ndarray:
+        """Return where the network sees each of the classes in the crops of one image.
 
         Parameters
         ----------
-        crop : uint8 array (size, size, 3), RGB, as `loader.load_crops` gives it.
+        crops : each a uint8 array (size, size, 3), RGB, as `loader.load_crops` gives them.
         classes : number of each wanted class, from 0.
 
         Returns
         -------
-        float32 array (len(classes), size, size) with values from 0 (the place that speaks least for the class, against
-        the mean of all classes) to 1 (most); all 0 where every place speaks the same.
+        float32 array (len(crops), len(classes), size, size). For each class, its values go from 0 (the place of all
+        crops that speaks least for the class, against the mean of all classes) to 1 (most). All are 0 where every place
+        speaks the same.
         """
+        evidence = np.stack([self._evidence(crop, classes) for crop in crops])
+        low, high = (extreme(evidence, axis=(0, 2, 3), keepdims=True) for extreme in (np.min, np.max))
+        shares = (evidence - low) / np.where(high > low, high - low, 1)
+        size = crops[0].shape[1::-1]
+        return np.stack([np.stack([_enlarged(share, size) for share in of_crop]) for of_crop in shares])
+
+    def _evidence(self, crop: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+        """Return the share of each place in the logits of the classes, float32 array (classes, height, width)."""
         with self._busy:
             self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], crop[np.newaxis])
             self._interpreter.invoke()
             feature_map = self._values(self._tensors.feature_map)[0]
             weights = self._values(self._tensors.weights)
         # Softmax does not see what all classes have in common.
-        evidence = feature_map @ (weights - weights.mean(axis=0))[list(classes)].T
-        height, width = crop.shape[:2]
-        return np.stack([_scaled(evidence[:, :, place], width, height) for place in range(len(classes))])
+        return np.moveaxis(feature_map @ (weights - weights.mean(axis=0))[list(classes)].T, -1, 0)
 
     def _values(self, tensor: int) -> np.ndarray:
         """Return a tensor's values as float32, also those of a quantised tensor."""
@@ -82,11 +93,8 @@ class ClassActivation:
         return (values - quantised["zero_points"].reshape(shape)) * quantised["scales"].reshape(shape)
 
 
-def _scaled(evidence: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return values from 0 to 1 at the size of the crop."""
-    low, high = evidence.min(), evidence.max()
-    shares = (evidence - low) / (high - low) if high > low else np.zeros_like(evidence)
-    resized = Image.fromarray(shares.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+def _enlarged(shares: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    resized = Image.fromarray(shares.astype(np.float32)).resize((size[0], size[1]), Image.Resampling.BILINEAR)
     return np.asarray(resized).clip(0, 1)
 
 

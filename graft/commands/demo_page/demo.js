@@ -3,6 +3,7 @@
 const element = (id) => document.getElementById(id);
 const PIXELS_OF_CAMERA = 1280;
 const NAMES_SHOWN = 12;
+const SHARE_OF_WINDOW = 0.62;
 let model = {names: [], coverage: null, maps: false, max_upload: Infinity};
 let stream = null;
 let latest = 0;
@@ -67,19 +68,16 @@ async function show(answer) {
   describeSet(answer);
   element("bars").replaceChildren(...answer.classes.map((one, place) => bar(one, place, answer)));
   element("looked").hidden = !answer.classes[0].map;
-  choose(0, answer);
   element("result").hidden = false;
+  choose(0, answer);
 }
 
 function describeSet(answer) {
   const text = element("set");
   text.hidden = !answer.prediction_set;
   if (text.hidden) return;
-  const share = model.coverage ? `${Math.round(1000 * model.coverage) / 10} % set` : "Set";
+  const share = model.coverage ? `The set that has the right class for ${Math.round(1000 * model.coverage) / 10} % of photos` : "The set";
   text.textContent = `${share}: ${answer.prediction_set.join(", ")}`;
-  text.title = model.coverage
-    ? `Of photos like those the model was made from, the set has the right class in ${Math.round(100 * model.coverage)} of 100.`
-    : "";
 }
 
 function bar(one, place, answer) {
@@ -117,12 +115,10 @@ function choose(place, answer) {
 }
 
 function layMap() {
-  const map = element("map");
   const photo = element("photo");
-  map.hidden = element("looked").hidden || !element("show").checked;
-  for (const [side, value] of [["left", photo.offsetLeft], ["top", photo.offsetTop], ["width", photo.offsetWidth], ["height", photo.offsetHeight]]) {
-    map.style[side] = `${value}px`;
-  }
+  const height = Math.max(240, SHARE_OF_WINDOW * window.innerHeight);
+  element("picture").style.width = `${Math.round(height * photo.naturalWidth / photo.naturalHeight) || 0}px`;
+  element("map").hidden = element("looked").hidden || !element("show").checked;
 }
 
 async function startCamera() {
