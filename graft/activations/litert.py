@@ -41,7 +41,7 @@ class Network:
         self.sha256 = [sha256_of(path) for path in paths]
 
     def __call__(self, image: np.ndarray) -> list[np.ndarray]:
-        """Return the output of each network of the chain, without the batch axis, float32.
+        """Return the first output of each network of the chain, without the batch axis, float32.
 
         Parameters
         ----------
@@ -54,6 +54,12 @@ class Network:
             image = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
             outputs.append(image)
         return outputs
+
+    def all_outputs(self, image: np.ndarray) -> list[np.ndarray]:
+        """Return all outputs of the last network, in its order, without the batch axis; `image` as above."""
+        self(image)
+        last = self._chain()[-1]
+        return [last.get_tensor(output["index"])[0] for output in last.get_output_details()]
 
     def _chain(self) -> list[Interpreter]:
         if not hasattr(self._local, "chain"):

@@ -12,6 +12,10 @@ from graft.core.errors import GraftError
 from graft.core.files import read_json
 from graft.core.threads import in_order
 from graft.images import loader
+from graft.scores.conformal import prediction_sets
+
+# Nearer to 0 and 1 the second output, float32, has no digits left.
+LEAST = 1e-7
 
 
 def _is_list_of_text(value: object) -> bool:
@@ -22,12 +26,25 @@ def _is_names_by_label(value: object) -> bool:
     return isinstance(value, dict) and _is_list_of_text(list(value.values()))
 
 
+def _has_shares(value: object, *names: str) -> bool:
+    """Return whether a value is a dictionary in which each of the names has a number from 0 to 1."""
+    if not isinstance(value, dict):
+        return False
+    return all(type(value.get(name)) in (int, float) and 0 <= value[name] <= 1 for name in names)
+
+
+def _is_second_output(value: object) -> bool:
+    return isinstance(value, dict) and value.get("output") == 1 and _has_shares(value, "threshold", "accepted")
+
+
 class _Description(TypedDict):
     labels: list[str]
     image_size: int
     resize: str
     crops: int
     display_names: dict[str, str]
+    prediction_set: dict[str, float] | None
+    none_of_these: dict[str, float] | None
 
 
 # What each key of the description must hold, in words and as a check.
@@ -37,8 +54,16 @@ KEYS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "resize": (f"one of {', '.join(loader.RESIZERS)}", lambda value: value in tuple(loader.RESIZERS)),
     "crops": ("a whole number from 1 to 100", lambda value: type(value) is int and 1 <= value <= 100),
     "display_names": ("a name for each of some labels", _is_names_by_label),
+    "prediction_set": (
+        "coverage and least_probability, each from 0 to 1",
+        lambda value: value is None or _has_shares(value, "coverage", "least_probability"),
+    ),
+    "none_of_these": (
+        "output 1, with threshold and accepted from 0 to 1",
+        lambda value: value is None or _is_second_output(value),
+    ),
 }
-OPTIONAL: dict[str, object] = {"display_names": {}}
+OPTIONAL: dict[str, object] = {"display_names": {}, "prediction_set": None, "none_of_these": None}
 
 
 def _checked(description: object, path: Path) -> _Description:
@@ -111,9 +136,10 @@ class Classifier:
             )
         self._files = network, description
         self.labels = self._description["labels"]
-        self.coverage: float | None = None
         display_names = self._description["display_names"]
         self.names = [display_names.get(label, label) for label in self.labels]
+        sets = self._description["prediction_set"]
+        self.coverage = sets["coverage"] if sets else None
 
     def crop_probabilities(self, path: Path) -> np.ndarray:
         """Return the probability of each class for each crop of an image, float32 array (crops, classes).
@@ -123,16 +149,47 @@ class Classifier:
         UnreadableImageError
             If the file is not a readable image.
         """
+        return np.stack([outputs[0] for outputs in self._outputs(path)])
+
+    def _outputs(self, path: Path) -> list[list[np.ndarray]]:
+        """Return the outputs of the network for each crop of an image."""
         wanted = self._description
         crops = loader.load_crops(path, wanted["image_size"], wanted["resize"], wanted["crops"])
-        found = np.stack([self._network(crop)[-1] for crop in crops])
-        if found.shape[1:] != (len(self.labels),):
-            network, description = self._files
+        found = [self._network.all_outputs(crop) for crop in crops]
+        network, description = self._files
+        probabilities, *further = found[0]
+        if probabilities.shape != (len(self.labels),):
             raise GraftError(
-                f"{description}: it has {len(self.labels)} labels, but {network} gives {found[0].size} probabilities; "
+                f"{description}: it has {len(self.labels)} labels, but {network} gives {probabilities.size} "
+                "probabilities; `dvc repro` writes both files again"
+            )
+        if wanted["none_of_these"] and (not further or further[0].size != 1):
+            raise GraftError(
+                f"{description}: it has none_of_these, but {network} has no such output; "
                 "`dvc repro` writes both files again"
             )
         return found
+
+    def predict(self, path: Path) -> Prediction:
+        """Return all that the model says of an image.
+
+        Raises
+        ------
+        UnreadableImageError
+            If the file is not a readable image.
+        """
+        outputs = self._outputs(path)
+        probabilities = np.stack([of_crop[0] for of_crop in outputs]).mean(axis=0)
+        chosen, score = None, None
+        if sets := self._description["prediction_set"]:
+            inside = prediction_sets(probabilities[np.newaxis], sets["least_probability"])[0]
+            order = np.argsort(-probabilities, kind="stable")
+            chosen = [self.labels[label] for label in order if inside[label]]
+        if unknown := self._description["none_of_these"]:
+            threshold = np.clip(unknown["threshold"], LEAST, 1 - LEAST)
+            shares = np.clip([float(of_crop[1].item()) for of_crop in outputs], LEAST, 1 - LEAST)
+            score = float(np.log((1 - shares) / shares).mean() - np.log((1 - threshold) / threshold))
+        return Prediction(probabilities, chosen, score, None if score is None else score < 0)
 
     def probabilities(self, path: Path) -> np.ndarray:
         """Return the probability of each class, float32 array (classes,) that sums to 1: the mean over the crops.
@@ -144,16 +201,10 @@ class Classifier:
         """
         return self.crop_probabilities(path).mean(axis=0)
 
-    def predict(self, path: Path) -> Prediction:
-        """Return all that the model says of an image.
-
-        Raises
-        ------
-        UnreadableImageError
-            If the file is not a readable image.
-        """
-        return Prediction(self.probabilities(path), None, None, None)
-
     def all_probabilities(self, paths: Sequence[Path]) -> Iterator[np.ndarray]:
         """Yield the `probabilities` of each file, in order, computed in threads."""
         return in_order(self.probabilities, paths)
+
+    def all_predictions(self, paths: Sequence[Path]) -> Iterator[Prediction]:
+        """Yield what `predict` returns for each file, in order, computed in threads."""
+        return in_order(self.predict, paths)
