@@ -37,7 +37,7 @@ def write_classifiers(folder: Path, weights: str) -> None:
     compiled = compile_classifier(Backbone("MobileNetV2", halves, "avg"), upper)
     (folder / "models/classifier.tflite").write_bytes(compiled)
     labels = [f"class_{number}" for number in range(photographs.CLASSES)]
-    write_json(folder / "models/labels.json", {"labels": labels, "image_size": SIZE, "resize": "squash"})
+    write_json(folder / "models/labels.json", {"labels": labels, "image_size": SIZE, "resize": "squash", "crops": 1})
 
     base = keras.applications.MobileNetV2(
         input_shape=(SIZE, SIZE, 3), include_top=False, weights=None if weights == "none" else weights

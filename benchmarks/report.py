@@ -17,6 +17,7 @@ BENCHMARKS = (
     "learning_rate",
     "from_archive",
     "predict_start",
+    "predict_many",
     "memory",
     "interpreters",
 )

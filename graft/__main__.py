@@ -13,6 +13,7 @@ COMMANDS = {
     "import": "Bring a folder or archive of photos under DVC, as the data set of the pipeline.",
     "predict": "Classify images with the exported model.",
     "report": "Write one page for the browser: how good the classifier is, where it fails, which labels look wrong.",
+    "demo": "Show the exported model as a page in the browser: drop a photo or use the camera.",
     "gate": "Check the metrics against the thresholds in params.yaml.",
     "crossval": "Test the settings on every image: each fold of the split is the test part once.",
     "relabel": "Correct labels by a table of images, such as metrics/suspects.csv.",

@@ -11,6 +11,7 @@ from graft.__main__ import command
 from graft.backbone import build
 from graft.core.errors import GraftError
 from graft.images import loader
+from graft.serving.classifier import Prediction
 from graft.settings import backbone_table
 
 
@@ -129,12 +130,13 @@ class Recorder:
 
     asked: list[tuple[str, str, str]] = []
     labels = names = ["a", "b"]
+    coverage = None
 
     def __init__(self, *arguments):
         self.asked.append(arguments)
 
-    def probabilities(self, path):
-        return np.array([0.5, 0.5])
+    def predict(self, path):
+        return Prediction(np.array([0.5, 0.5]), None, None, None)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from PIL import Image
 
 from graft.__main__ import command
 from graft.activations.litert import Network
-from graft.commands import predict
+from graft.commands import predict_output
 from graft.core.errors import GraftError
 from graft.core.files import write_json
 from graft.images import loader
@@ -110,7 +110,7 @@ def test_a_file_is_tried_whatever_its_suffix(run_predict, image_folder):
 def test_an_unreadable_file_is_one_line_and_the_others_are_still_classified(run_predict, image_folder):
     (image_folder / "red/000 broken.jpg").write_bytes(b"no image")
     status, lines, errors = run_predict("--json", image_folder)
-    assert status == 1
+    assert status == 2
     assert len(lines) == 36
     assert len(errors) == 1
     assert errors[0].startswith(f"error: {image_folder}/red/000 broken.jpg: not a readable image (")
@@ -183,7 +183,7 @@ def test_a_pipe_or_a_device_is_one_line(run_predict, image_folder, name):
 def test_an_empty_name_is_not_the_current_folder(run_predict, image_folder):
     status, lines, errors = run_predict("")
     assert (status, lines) == (2, [])
-    assert errors[-1].endswith("argument FILE_OR_FOLDER: an empty name; the current folder is .")
+    assert errors[-1].endswith("argument PATH: an empty name; the current folder is .")
 
 
 def test_a_name_that_is_too_long_is_one_line(run_predict):
@@ -198,7 +198,7 @@ def test_a_name_with_a_line_end_is_printed_in_one_line(run_predict, image_folder
 
 
 def test_equally_probable_classes_are_listed_in_their_own_order():
-    listed = predict.ranked(np.array([0.25, 0.25, 0.5]), LABELS, LABELS, 3)
+    listed = predict_output.ranked(np.array([0.25, 0.25, 0.5]), LABELS, LABELS, 3)
     assert [one["label"] for one in listed] == ["red", "blue", "green"]
 
 

@@ -1,91 +1,67 @@
 """graft predict: classify images with the exported model, or with a pretrained ImageNet network."""
 
-import json
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-
+from graft.commands import image_arguments, predict_output
+from graft.commands.predict_output import ImageClassifier
+from graft.commands.prediction_figure import MAX_IMAGES, PredictionFigure
+from graft.commands.sort_copies import SortedCopies
 from graft.core import paths
 from graft.core.errors import GraftError, one_line
-from graft.images import loader
+from graft.core.threads import in_order
 from graft.images.decoder import UnreadableImageError
-from graft.images.files import SPECIAL_FILE, not_read, walk
-from graft.serving.classifier import Classifier
+from graft.serving.classifier import Classifier, Prediction
 
 EXAMPLE = "graft predict photo.jpg holiday/ --top 3"
 # For --imagenet in a folder without params.yaml.
 BACKBONE, RESIZE = "EfficientNetLite0", "crop"
-
-
-class ImageClassifier(Protocol):
-    """What the command needs of a classifier; `classifier.Classifier` describes the members."""
-
-    labels: list[str]
-    names: list[str]
-
-    def probabilities(self, path: Path) -> np.ndarray: ...  # noqa: D102 - as said above
-
-
-def image_files(arguments: list[Path]) -> Iterator[Path]:
-    """Yield each given file, and the image files below each given folder, sorted by path.
-
-    Hidden files and folders are skipped, and links to folders are not followed. For each folder, a line on standard
-    error counts the files that are not images, and another names what is not read: links, pipes, devices.
-
-    Raises
-    ------
-    GraftError
-        If a path does not exist, or is neither a file nor a folder, or a folder has no image.
-    """
-    for path in arguments:
-        # Not by methods of Path: they raise an error at a name that is too long.
-        if os.path.isdir(path):
-            found = walk(path)
-            if others := loader.other_files(found.files):
-                print(f"{one_line(path)}: {loader.left_out(others)}", file=sys.stderr)
-            if found.others:
-                print(f"{one_line(path)}: {not_read(found.others, path)}", file=sys.stderr)
-            images = [file for file in found.files if loader.is_image_name(file)]
-            if not images:
-                raise GraftError(f"{path}: no image in this folder; images end in {', '.join(loader.SUFFIXES)}")
-            yield from images
-        elif os.path.isfile(path):
-            yield path
-        elif os.path.exists(path):
-            raise GraftError(f"{path}: {SPECIAL_FILE}; save the image as a file")
-        else:
-            raise GraftError(f"{path}: no such file or folder")
-
-
-def ranked(probabilities: np.ndarray, labels: Sequence[str], names: Sequence[str], top: int) -> list[dict[str, object]]:
-    """Return the `top` most probable classes, the most probable first, as {"label", "name", "probability"}."""
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return [
-        {"label": labels[index], "name": names[index], "probability": round(float(probabilities[index]), 6)}
-        for index in order
-    ]
+UNREADABLE = 2
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `graft predict`."""
-    parser.add_argument("paths", nargs="+", type=_path, metavar="FILE_OR_FOLDER")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=_path,
+        metavar="PATH",
+        help="a file, a folder, a quoted pattern such as 'photos/**/*.jpg', or - for a path a line of standard input",
+    )
     parser.add_argument("--top", type=_count, default=5, metavar="K", help="classes listed per image (default 5)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line and image")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json",
+        dest="form",
+        action="store_const",
+        const="json",
+        default="text",
+        help="print one JSON object per line and image",
+    )
+    form.add_argument(
+        "--csv", dest="form", action="store_const", const="csv", help="print CSV: a header, a row for each class listed"
+    )
+    parser.add_argument("--figure", type=Path, metavar="FILE.png", help=f"also draw the first {MAX_IMAGES} images")
+    parser.add_argument(
+        "--sort", type=Path, metavar="DIR", help="also copy each image into DIR/CLASS, or DIR/unsure; move nothing"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="the folder with classifier.tflite and labels.json (default models)"
+    )
     parser.add_argument("--imagenet", action="store_true", help="use a pretrained network with its 1,000 classes")
     parser.add_argument("--backbone", metavar="NAME", help="with --imagenet: the network (default: params.yaml's)")
     parser.add_argument("--weights", metavar="FILE", help="with --imagenet: its weights (default: the published ones)")
 
 
-def _path(text: str) -> Path:
-    # Path makes the current folder of an empty text.
+def _path(text: str) -> str:
+    # Path would make the current folder of it.
     if not text:
         raise ArgumentTypeError("an empty name; the current folder is .")
-    return Path(text)
+    return text
 
 
 def _count(text: str) -> int:
@@ -94,10 +70,27 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def exported_classifier(folder: Path | None) -> Classifier:
+    """Return the exported model in a folder; None is that of the pipeline.
+
+    Raises
+    ------
+    GraftError
+        If a file is missing or broken, or they are of two exports.
+    """
+    if folder is None:
+        return Classifier(paths.CLASSIFIER, paths.LABELS)
+    files = [folder / path.name for path in (paths.CLASSIFIER, paths.LABELS)]
+    for file in files:
+        if not file.is_file():
+            raise GraftError(f"{file}: no such file; --model takes a folder with {files[0].name} and {files[1].name}")
+    return Classifier(*files)
+
+
 def classifier_of(arguments: Namespace) -> ImageClassifier:
     """Return the exported model, or the pretrained network with --imagenet."""
     if not arguments.imagenet:
-        return Classifier(paths.CLASSIFIER, paths.LABELS)
+        return exported_classifier(arguments.model)
     # Imported only here, so that the exported model starts fast.
     from graft.serving.imagenet import ImagenetClassifier
     from graft.settings import params
@@ -109,24 +102,63 @@ def classifier_of(arguments: Namespace) -> ImageClassifier:
     return ImagenetClassifier(arguments.backbone or backbone, arguments.weights or "imagenet", resize)
 
 
-def main(arguments: Namespace) -> int:
-    """Print the classes of each image; return the exit status, 1 if an image is unreadable."""
+def _check(arguments: Namespace) -> None:
+    """Refuse options that do not go together, and places that cannot be written to, before anything is computed."""
+    if arguments.imagenet and arguments.model:
+        raise GraftError("--model and --imagenet name two models; leave one out")
     if not arguments.imagenet and (arguments.backbone or arguments.weights):
         raise GraftError("--backbone and --weights need --imagenet; the exported model takes neither")
-    # A list, so that a path that does not exist is reported before any image is classified.
-    files = list(image_files(arguments.paths))
-    classifier = classifier_of(arguments)
-    unreadable = 0
-    for path in files:
+    target = arguments.sort
+    if target and target.exists() and not target.is_dir():
+        raise GraftError(f"--sort {target}: a file; give a folder, which need not exist")
+    for path in arguments.paths if target else ():
+        # Not by a method of Path, which raises an error at a name that is too long.
+        if os.path.isdir(path) and target.resolve().is_relative_to(Path(path).resolve()):
+            raise GraftError(f"--sort {target}: inside of {path}, whose images are read; give a folder outside of it")
+
+
+def predictions(
+    classifier: ImageClassifier, files: list[Path] | Iterator[Path | GraftError]
+) -> Generator[tuple[Path, Prediction] | GraftError]:
+    """Yield each file with what the classifier finds on it, in order, or the error of a file that cannot be read."""
+
+    def predict(file: Path | GraftError) -> tuple[Path, Prediction] | GraftError:
+        if isinstance(file, GraftError):
+            return file
         try:
-            classes = ranked(classifier.probabilities(path), classifier.labels, classifier.names, arguments.top)
+            return file, classifier.predict(file)
         except UnreadableImageError as error:
-            # The other images are still classified.
-            print(f"error: {one_line(error)}", file=sys.stderr)
-            unreadable += 1
-            continue
-        if arguments.json:
-            print(json.dumps({"path": str(path), "classes": classes}))
-        else:
-            print(f"{one_line(path)}: " + ", ".join(f"{c['name']} {c['probability']:.1%}" for c in classes))
-    return 1 if unreadable else 0
+            return error
+
+    # One image is classified in this thread: another one would load the network again.
+    if isinstance(files, list) and len(files) == 1:
+        yield predict(files[0])
+    else:
+        yield from in_order(predict, files)
+
+
+def main(arguments: Namespace) -> int:
+    """Print the classes of each image; return the exit status, 2 if an image is unreadable."""
+    _check(arguments)
+    files = image_arguments.all_files(arguments.paths)
+    classifier = classifier_of(arguments)
+    extras: list[SortedCopies | PredictionFigure] = []
+    if arguments.sort:
+        extras.append(SortedCopies(arguments.sort, classifier.labels))
+    if arguments.figure:
+        extras.append(PredictionFigure(arguments.figure, classifier))
+    show = predict_output.FORMS[arguments.form](classifier, arguments.top)
+    unreadable = 0
+    # Closed here, so that the threads end with a reader that stops early.
+    with closing(predictions(classifier, files)) as found:
+        for one in found:
+            if isinstance(one, GraftError):
+                # The other images are still classified.
+                print(f"error: {one_line(one)}", file=sys.stderr)
+                unreadable += 1
+                continue
+            for take in (show, *(extra.add for extra in extras)):
+                take(*one)
+    for extra in extras:
+        print(one_line(extra.summary()), file=sys.stderr)
+    return UNREADABLE if unreadable else 0

@@ -132,6 +132,19 @@ def predictions(
     _draw_images(path, title, paths, _captions(labels, probabilities, names), colours)
 
 
+def captioned(path: Path, title: str, paths: Sequence[Path], captions: Sequence[str]) -> None:
+    """Draw images, each with its caption.
+
+    Parameters
+    ----------
+    path : of the PNG file.
+    title : of the figure.
+    paths : of the image files.
+    captions : of each image.
+    """
+    _draw_images(path, title, paths, captions, ["black"] * len(paths))
+
+
 def suspects(
     path: Path,
     title: str,
@@ -156,7 +169,7 @@ def suspects(
         f"labelled {names[label]}, {row[label]:.0%}\nrather {names[other]}, {row[other]:.0%}"
         for label, other, row in zip(labels, likelier, probabilities, strict=True)
     ]
-    _draw_images(path, title, paths, captions, ["black"] * len(captions))
+    captioned(path, title, paths, captions)
 
 
 def study(path: Path, table: pd.DataFrame, title: str) -> None:

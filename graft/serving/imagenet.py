@@ -6,6 +6,7 @@ import numpy as np
 
 from graft.core.quiet import hidden, importing
 from graft.images import loader
+from graft.serving.classifier import Prediction
 from graft.settings import backbone_table
 
 with importing():
@@ -25,6 +26,7 @@ class ImagenetClassifier:
     ----------
     labels : the classes, each with its synonyms, in the order of the probabilities.
     names : the first of the synonyms.
+    coverage : None, as there are no prediction sets.
 
     Raises
     ------
@@ -37,6 +39,7 @@ class ImagenetClassifier:
         self._resize = resize
         with hidden():
             self._model = build.imagenet_classifier(backbone, weights)
+        self.coverage: float | None = None
         self.labels = build.imagenet_names()
         self.names = [label.partition(",")[0] for label in self.labels]
 
@@ -51,3 +54,13 @@ class ImagenetClassifier:
         image = loader.load(path, self._record.image_size, self._resize)
         scaled = build.preprocess(self._record.name, image[np.newaxis])
         return np.asarray(self._model(scaled, training=False))[0]
+
+    def predict(self, path: Path) -> Prediction:
+        """Return the `probabilities`; these networks have no prediction sets.
+
+        Raises
+        ------
+        UnreadableImageError
+            If the file is not a readable image.
+        """
+        return Prediction(self.probabilities(path), None, None, None)
