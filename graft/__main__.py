@@ -12,6 +12,8 @@ EXAMPLE = "graft predict photo.jpg"
 COMMANDS = {
     "predict": "Classify images with the exported model.",
     "gate": "Check the metrics against the thresholds in params.yaml.",
+    "export": "Write the exported model in another format.",
+    "benchmark": "Run each exported file in each runtime that is installed, on the test part.",
     "crossval": "Test the settings on every image: each fold of the split is the test part once.",
     "study": "Rank the variants of a study in studies.yaml.",
     "verify": "Run the pipeline of the last commit from nothing, and compare every output with dvc.lock.",

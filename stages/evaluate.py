@@ -4,7 +4,7 @@ import numpy as np
 from tqdm import tqdm
 
 from graft.core import paths
-from graft.core.files import write_json
+from graft.core.files import read_json, write_json
 from graft.core.stage import run_stage
 from graft.images.table import ImageTable, read_image_table
 from graft.report import figures
@@ -12,6 +12,7 @@ from graft.report.fonts import class_names
 from graft.report.tables import write_confusion_matrix, write_predictions
 from graft.scores import metrics
 from graft.serving.classifier import Classifier
+from graft.serving.runtimes import figures_of_formats
 
 
 def draw(images: ImageTable, probabilities: np.ndarray, matrix: np.ndarray, classifier: Classifier) -> None:
@@ -40,6 +41,7 @@ def main() -> None:
     write_confusion_matrix(paths.CONFUSION_MATRIX, matrix, table.classes)
     draw(images, probabilities, matrix, classifier)
     write_json(paths.ACCURACY, summary)
+    write_json(paths.FORMAT_METRICS, figures_of_formats(probabilities, read_json(paths.LABELS), images))
     low, high = summary["accuracy_low"], summary["accuracy_high"]
     print(f"accuracy {summary['accuracy']:.4f} ({low:.4f} to {high:.4f}) on {summary['images']} test images")
 

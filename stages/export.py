@@ -10,6 +10,7 @@ from graft.settings import params
 
 with importing():
     from graft.serving.export import candidates, display_names, unknown_display_names
+    from graft.serving.formats import write_formats
 
 
 def main() -> None:
@@ -22,9 +23,12 @@ def main() -> None:
     best = min(models, key=lambda candidate: candidate.figures["loss"])
     unknown = unknown_display_names(parameters.display_names, table.classes)
     names = display_names(parameters.display_names, table.classes)
+    description = best.description | ({"display_names": names} if names else {})
     with hidden():
-        write_bytes(paths.CLASSIFIER, best.compiled())
-    write_json(paths.LABELS, best.description | ({"display_names": names} if names else {}))
+        network = best.compiled()
+    write_bytes(paths.CLASSIFIER, network)
+    write_json(paths.LABELS, description)
+    formats = write_formats(parameters.export.formats, best, network, description, table)
     write_json(
         paths.EXPORT_METRICS,
         {
@@ -32,6 +36,7 @@ def main() -> None:
             "image_size": best.description["image_size"],
             "cut": read_json(paths.BACKBONE_DESCRIPTION)["cut"]["after"],
             "exported_validation": best.figures,
+            **({"formats_validation": formats} if formats else {}),
             **({"unknown_display_names": unknown} if unknown else {}),
         },
     )

@@ -39,11 +39,22 @@ HISTORY = Path("metrics/history.csv")
 CLASSIFIER = Path("models/classifier.tflite")
 LABELS = Path("models/labels.json")
 EXPORT_METRICS = Path("metrics/export.json")
+FORMATS_FOLDER = Path("models/formats")
+# The names that `export.formats` can have, and the file of each.
+FORMATS = {
+    "tflite_float16": FORMATS_FOLDER / "classifier_float16.tflite",
+    "tflite_int8": FORMATS_FOLDER / "classifier_int8.tflite",
+    "onnx": FORMATS_FOLDER / "classifier.onnx",
+}
 # evaluate
 ACCURACY = Path("metrics/accuracy.json")
 CONFUSION_MATRIX = Path("metrics/confusion_matrix.json")
 PREDICTIONS = Path("metrics/predictions.csv")
+FORMAT_METRICS = Path("metrics/formats.json")
 PLOTS = Path("metrics/plots")
+# graft export, graft benchmark
+EXPORTS = Path("exports")
+BENCHMARK = Path("benchmark.json")
 # graft crossval, graft study
 CROSSVAL = Path("metrics/crossval.json")
 CROSSVAL_IMAGES = Path("metrics/crossval.csv")

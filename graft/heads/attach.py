@@ -1,5 +1,8 @@
 """Attaches a head to the backbone: the network that fine_tune trains, and the classifier that is exported."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -32,13 +35,14 @@ def set_temperature(model: keras.Model, temperature: float) -> None:
     last.set_weights([weight / np.float32(temperature) for weight in last.get_weights()])
 
 
-def compile_classifier(backbone: Backbone, upper: keras.Model) -> bytes:
+def compile_classifier(backbone: Backbone, upper: keras.Model, prepare: Callable[[Any], None] | None = None) -> bytes:
     """Compile the whole classifier: one uint8 RGB image (1, size, size, 3) to float32 probabilities (1, classes).
 
     Parameters
     ----------
     backbone : gives the trunk, the part below the cut.
     upper : the part above the cut, as `attach_head` returns it: feature maps to logits.
+    prepare : as in `compile_network`.
     """
     logits = upper(backbone.cut.trunk.output)
-    return compile_network(keras.Model(backbone.cut.trunk.input, keras.ops.softmax(logits)), backbone.name)
+    return compile_network(keras.Model(backbone.cut.trunk.input, keras.ops.softmax(logits)), backbone.name, prepare)

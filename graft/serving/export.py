@@ -1,7 +1,7 @@
 """The models that could be exported, at each image size, calibrated and evaluated on the validation part."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -50,9 +50,9 @@ class Candidate(NamedTuple):
     def __str__(self) -> str:
         return f"{self.model} at {self.description['image_size']} pixels"
 
-    def compiled(self) -> bytes:
-        """Return the bytes of the compiled network."""
-        return compile_classifier(self.backbone, self.upper)
+    def compiled(self, prepare: Callable[[Any], None] | None = None) -> bytes:
+        """Return the bytes of the compiled network; `prepare` is as in `compile_network`."""
+        return compile_classifier(self.backbone, self.upper, prepare)
 
 
 def candidates(parameters: params.Parameters, head: Head, table: ImageTable) -> Iterator[Candidate]:
