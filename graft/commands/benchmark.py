@@ -7,7 +7,7 @@ import os
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -63,26 +63,26 @@ def _networks() -> list[Path]:
     return [path for path in found if path.suffix == ".tflite" and path.is_file()]
 
 
-def _litert() -> Iterator[Entry]:
+def _litert(opened: ExitStack) -> Iterator[Entry]:
     for path in _networks():
         yield Entry(path.name, SHIPPED, path.stat().st_size, runtimes.litert(path))
 
 
-def _mediapipe() -> Iterator[Entry]:
+def _mediapipe(opened: ExitStack) -> Iterator[Entry]:
     for path in _networks():
-        run, size = runtimes.mediapipe(path), path.stat().st_size
+        run, size = runtimes.mediapipe(path, opened), path.stat().st_size
         yield Entry(path.name, "MediaPipe, Graft's crops", size, run)
         yield Entry(path.name, "MediaPipe, own resizing", size, run, takes_crops=False)
 
 
-def _onnxruntime() -> Iterator[Entry]:
+def _onnxruntime(opened: ExitStack) -> Iterator[Entry]:
     path = paths.FORMATS["onnx"]
     if not path.is_file():
         raise GraftError(f"onnxruntime: no {path}; add onnx to export.formats, then run `dvc repro`")
     yield Entry(path.name, "onnxruntime", path.stat().st_size, runtimes.onnxruntime(path))
 
 
-def _keras() -> Iterator[Entry]:
+def _keras(opened: ExitStack) -> Iterator[Entry]:
     with importing():
         import keras
 
@@ -101,7 +101,7 @@ def _keras() -> Iterator[Entry]:
 
 
 # The runtimes, each with the package that it needs and the extra of pyproject.toml that has it.
-RUNTIMES: dict[str, tuple[Callable[[], Iterator[Entry]], str, str]] = {
+RUNTIMES: dict[str, tuple[Callable[[ExitStack], Iterator[Entry]], str, str]] = {
     "litert": (_litert, "ai_edge_litert", ""),
     "mediapipe": (_mediapipe, "mediapipe", "mediapipe"),
     "onnxruntime": (_onnxruntime, "onnxruntime", "onnx"),
@@ -109,8 +109,13 @@ RUNTIMES: dict[str, tuple[Callable[[], Iterator[Entry]], str, str]] = {
 }
 
 
-def entries(names: Sequence[str] | None) -> Iterator[Entry]:
+def entries(names: Sequence[str] | None, opened: ExitStack) -> Iterator[Entry]:
     """Yield each file in each runtime; without `names`, a line says which runtime is left out, and why.
+
+    Parameters
+    ----------
+    names : keys of `RUNTIMES`; None: all that are installed.
+    opened : closes what must be closed after use.
 
     Raises
     ------
@@ -127,7 +132,7 @@ def entries(names: Sequence[str] | None) -> Iterator[Entry]:
                 raise GraftError(  # noqa: TRY301 - one place for both reasons
                     f"{name}: not installed; run pip install -c constraints.txt -e '.[{extra}]'"
                 )
-            yield from of_runtime()
+            yield from of_runtime(opened)
         except GraftError as error:
             if names:
                 raise
@@ -223,8 +228,8 @@ def main(arguments: Namespace) -> None:
     names = arguments.runtime
     # The first row is the shipped file, which the others are compared with.
     wanted = names and ["litert", *names]
-    with _one_core():
-        found = list(entries(wanted))
+    with _one_core(), ExitStack() as opened:
+        found = list(entries(wanted, opened))
         description, images = read_json(paths.LABELS), read_image_table().part("test")
         rows = list(measured(found, description, images))
     write_json(paths.BENCHMARK, {"images": len(images), "rows": rows})

@@ -3,8 +3,8 @@
 Only what runs a file is imported, when it is asked for.
 """
 
-import atexit
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,13 @@ def onnxruntime(path: Path) -> Run:
     return lambda image: session.run(first, {name: image[np.newaxis]})[0][0]
 
 
-def mediapipe(path: Path) -> Run:
+def mediapipe(path: Path, opened: ExitStack) -> Run:
     """Return what runs a compiled network in MediaPipe Tasks, which stretches an image to the network's size.
+
+    Parameters
+    ----------
+    path : of the compiled network.
+    opened : closes it.
 
     Raises
     ------
@@ -77,8 +82,8 @@ def mediapipe(path: Path) -> Run:
         except (RuntimeError, ValueError) as error:
             raise GraftError(f"{path}: MediaPipe Tasks does not take it ({error})") from error
 
-    # Its own clean-up fails where Python ends.
-    atexit.register(classifier.close)
+    # Its own clean-up fails when Python ends.
+    opened.callback(classifier.close)
 
     def run(image: np.ndarray) -> np.ndarray:
         taken = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
