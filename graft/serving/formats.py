@@ -19,6 +19,7 @@ from graft.core.quiet import hidden
 from graft.heads.head import read_head
 from graft.images import loader
 from graft.images.table import ImageTable, read_image_table
+from graft.scores.loss import PROBABILITY_FLOOR
 from graft.serving.export import Candidate, candidates
 from graft.serving.runtimes import compared, of_format, probabilities
 from graft.settings import params
@@ -120,7 +121,8 @@ def losses(found: np.ndarray, shipped: np.ndarray, labels: np.ndarray) -> str:
     labels : int array (images,), the class of each.
     """
     rows = np.arange(len(labels))
-    floor = np.finfo(np.float32).tiny
+    # As in `cross_entropy`: a quantised file gives probabilities of 0.
+    floor = PROBABILITY_FLOOR
     more = np.log(np.maximum(shipped[rows, labels], floor)) - np.log(np.maximum(found[rows, labels], floor))
     error = more.std(ddof=1) / len(more) ** 0.5 if len(more) > 1 else 0.0
     right, before = (int((array.argmax(axis=1) == labels).sum()) for array in (found, shipped))
