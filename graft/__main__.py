@@ -15,6 +15,8 @@ COMMANDS = {
     "report": "Write one page for the browser: how good the classifier is, where it fails, which labels look wrong.",
     "demo": "Show the exported model as a page in the browser: drop a photo or use the camera.",
     "gate": "Check the metrics against the thresholds in params.yaml.",
+    "export": "Write the exported model in another format.",
+    "benchmark": "Run each exported file in each runtime that is installed, on the test part.",
     "crossval": "Test the settings on every image: each fold of the split is the test part once.",
     "relabel": "Correct labels by a table of images, such as metrics/suspects.csv.",
     "study": "Rank the variants of a study in studies.yaml.",

@@ -14,6 +14,7 @@ from graft.report.tables import write_confusion_matrix, write_predictions
 from graft.scores import metrics, operating_points
 from graft.serving.classifier import Classifier
 from graft.serving.limits_figures import limits_figures
+from graft.serving.runtimes import figures_of_formats
 
 
 def draw(images: ImageTable, probabilities: np.ndarray, matrix: np.ndarray, classifier: Classifier) -> None:
@@ -52,6 +53,7 @@ def main() -> None:
     write_rows(paths.OPERATING_POINTS, operating_points.COLUMNS, points)
     write_json(paths.UNKNOWN, limits_figures(classifier, predictions, table))
     write_json(paths.ACCURACY, summary)
+    write_json(paths.FORMAT_METRICS, figures_of_formats(probabilities, read_json(paths.LABELS), images))
     low, high = summary["accuracy_low"], summary["accuracy_high"]
     print(f"accuracy {summary['accuracy']:.4f} ({low:.4f} to {high:.4f}) on {summary['images']} test images")
 

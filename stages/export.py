@@ -13,6 +13,7 @@ from graft.settings import params
 
 with importing():
     from graft.serving.export import candidates, display_names, unknown_display_names
+    from graft.serving.formats import write_formats
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def main() -> None:
     description = best.description | limits.description | ({"display_names": names} if names else {})
     write_bytes(paths.CLASSIFIER, with_metadata(network, description, outputs_of(description)))
     write_json(paths.LABELS, description)
+    formats = write_formats(parameters.export.formats, best, limits, description, table)
     write_json(
         paths.EXPORT_METRICS,
         {
@@ -40,6 +42,7 @@ def main() -> None:
             "image_size": best.description["image_size"],
             "cut": read_json(paths.BACKBONE_DESCRIPTION)["cut"]["after"],
             "exported_validation": best.figures,
+            **({"formats_validation": formats} if formats else {}),
             **({"unknown_display_names": unknown} if unknown else {}),
         },
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from graft.core import paths, tensorboard
 from graft.core.errors import run
+from graft.core.packages import require_formats
 from graft.core.quiet import importing
 from graft.core.versions import record_versions
 from graft.data.folders import check_links, has_heic
@@ -51,6 +52,7 @@ def main() -> None:
     parameters = params.load()
     check_layers(parameters, image_size(parameters.image_size, parameters.dataset, parameters.backbone))
     check_tensorboard(parameters)
+    require_formats(parameters.export.formats, "export.formats")
     # In a temporary experiment the current folder is a clone, but paths are relative to the repository itself.
     root = paths.repository()
     found = datasets.find(parameters.dataset, parameters.dataset_sha256, root)

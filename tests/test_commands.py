@@ -44,7 +44,7 @@ def test_every_example_is_accepted_by_its_command(name, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("predikt", r"did you mean 'predict'\?"), ("x", "known: crossval, demo, gate, ")]
+    ("name", "hint"), [("predikt", r"did you mean 'predict'\?"), ("x", "known: benchmark, crossval, demo, export, ")]
 )
 def test_an_unknown_command_is_refused_with_the_nearest(name, hint):
     with pytest.raises(GraftError, match=f"^graft has no command '{name}'; {hint}"):

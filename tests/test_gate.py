@@ -10,9 +10,9 @@ import revisions
 
 from graft.__main__ import command
 from graft.core.errors import GraftError
-from graft.core.files import write_json, write_text
+from graft.core.files import write_bytes, write_json, write_text
 from graft.core.paths import ACCURACY as METRICS
-from graft.core.paths import PREDICTIONS
+from graft.core.paths import FORMAT_METRICS, PREDICTIONS
 from graft.scores.intervals import mcnemar
 
 GOOD = {"accuracy": 0.97, "balanced_accuracy": 0.96, "expected_calibration_error": 0.02}
@@ -90,6 +90,63 @@ def test_the_thresholds_are_those_of_the_parameters(project, run_gate):
     assert run_gate(GOOD)[0] == 1
     project.set(gate__min_accuracy=0.5)
     assert run_gate(GOOD | {"accuracy": 0.6})[0] == 0
+
+
+FORMATS = {"tflite": {"accuracy": 0.97}, "onnx": {"accuracy": 0.97}, "tflite_int8": {"accuracy": 0.96}}
+
+
+@pytest.fixture
+def judge_formats(run_gate):
+    """Return a function that writes metrics/formats.json and returns the gate's status and its lines about formats."""
+
+    def run(formats):
+        write_text(FORMAT_METRICS, json.dumps(formats))
+        status, lines = run_gate(GOOD)
+        return status, lines[3:]
+
+    return run
+
+
+def test_without_further_formats_nothing_more_is_judged(judge_formats):
+    assert judge_formats({}) == (0, [])
+
+
+def test_a_further_format_may_lose_as_much_accuracy_as_the_bound_says(judge_formats):
+    # 0.97 - 0.96 is a little more than 0.01 in floating point.
+    assert judge_formats(FORMATS) == (
+        0,
+        [
+            "pass  accuracy 0.9700 as onnx, 0.9700 as tflite, may drop by 0.01",
+            "pass  accuracy 0.9600 as tflite_int8, 0.9700 as tflite, may drop by 0.01",
+        ],
+    )
+
+
+def test_a_further_format_that_loses_more_fails(judge_formats, project):
+    status, lines = judge_formats(FORMATS | {"tflite_int8": {"accuracy": 0.9599}})
+    assert (status, lines[1]) == (1, "FAIL  accuracy 0.9599 as tflite_int8, 0.9700 as tflite, may drop by 0.01")
+    project.set(gate__max_export_drop=0.02)
+    assert judge_formats(FORMATS | {"tflite_int8": {"accuracy": 0.9599}})[0] == 0
+
+
+@pytest.mark.parametrize("figures", [{}, {"accuracy": None}, {"accuracy": float("nan")}, {"accuracy": "0.97"}, 0.97])
+@pytest.mark.parametrize("name", ["tflite", "onnx"])
+def test_a_format_without_an_accuracy_fails(judge_formats, name, figures):
+    status, lines = judge_formats(FORMATS | {name: figures})
+    assert status == 1
+    assert any(line.startswith(f"FAIL  metrics/formats.json: {name}: accuracy is ") for line in lines)
+
+
+def test_formats_without_the_shipped_file_to_compare_with_fail(judge_formats):
+    status, lines = judge_formats({"onnx": {"accuracy": 0.97}})
+    assert (status, lines) == (1, ["FAIL  metrics/formats.json: tflite: accuracy is missing, a number is needed"])
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_broken_file_of_formats_is_one_line(run_gate, content):
+    write_bytes(FORMAT_METRICS, content)
+    with pytest.raises(GraftError, match=r"^metrics/formats\.json: not a JSON (file|object)[^\n]*$"):
+        run_gate(GOOD)
 
 
 def predictions(wrong=(), images=400, classes="ab", extra=""):

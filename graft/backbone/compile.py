@@ -1,6 +1,7 @@
 """Compiling a Keras network to LiteRT."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,7 +11,9 @@ from graft.backbone.build import preprocess
 Scaling = Callable[[tf.Tensor], tf.Tensor]
 
 
-def compile_network(model: keras.Model, scaling: str | Scaling | None = None) -> bytes:
+def compile_network(
+    model: keras.Model, scaling: str | Scaling | None = None, prepare: Callable[[Any], None] | None = None
+) -> bytes:
     """Compile a Keras model to a LiteRT flatbuffer that takes one image at a time; the same bytes each time.
 
     Parameters
@@ -22,6 +25,8 @@ def compile_network(model: keras.Model, scaling: str | Scaling | None = None) ->
         None: the compiled network takes the model's own input, float32 (1, ...). A backbone's name, or a function of
         float32 images (1, height, width, 3) with values 0 to 255: the compiled network takes RGB images, uint8
         (1, height, width, 3), and scales them itself.
+    prepare : callable or None
+        Sets options of the `tf.lite.TFLiteConverter` that it is given, such as those for quantised weights.
 
     Returns
     -------
@@ -36,6 +41,8 @@ def compile_network(model: keras.Model, scaling: str | Scaling | None = None) ->
         return model(_scaled(tf.cast(values, tf.float32), scaling), training=False)
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
+    if prepare:
+        prepare(converter)
     return converter.convert()
 
 

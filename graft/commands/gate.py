@@ -14,10 +14,12 @@ from pathlib import Path
 from graft.commands import revisions
 from graft.commands.paired import Comparison, paired_predictions, predictions_table
 from graft.core.errors import GraftError
-from graft.core.paths import ACCURACY, PREDICTIONS
+from graft.core.paths import ACCURACY, FORMAT_METRICS, PREDICTIONS
 from graft.settings import params
 
 EXAMPLE = "graft gate --against main"
+# The shipped file in metrics/formats.json.
+SHIPPED = "tflite"
 
 
 def _content(path: Path) -> bytes:
@@ -30,8 +32,8 @@ def _content(path: Path) -> bytes:
         ) from error
 
 
-def read_metrics() -> dict[str, object]:
-    """Return the content of metrics/accuracy.json.
+def read_metrics(path: Path = ACCURACY) -> dict[str, object]:
+    """Return the content of metrics/accuracy.json, or of another file with metrics.
 
     Raises
     ------
@@ -39,16 +41,16 @@ def read_metrics() -> dict[str, object]:
         If the file is missing, or not a JSON object.
     """
     try:
-        metrics = json.loads(_content(ACCURACY))
+        metrics = json.loads(_content(path))
     except ValueError as error:
-        raise GraftError(f"{ACCURACY}: not a JSON file ({error})") from error
+        raise GraftError(f"{path}: not a JSON file ({error})") from error
     if not isinstance(metrics, dict):
-        raise GraftError(f"{ACCURACY}: not a JSON object")
+        raise GraftError(f"{path}: not a JSON object")
     return metrics
 
 
-def figure(metrics: dict[str, object], name: str) -> float:
-    """Return a figure of metrics/accuracy.json.
+def figure(metrics: dict[str, object], name: str, source: str = str(ACCURACY)) -> float:
+    """Return a figure of metrics/accuracy.json, or of another `source`.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def figure(metrics: dict[str, object], name: str) -> float:
     """
     value = metrics.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise GraftError(f"{ACCURACY}: {name} is {'missing' if value is None else repr(value)}, a number is needed")
+        raise GraftError(f"{source}: {name} is {'missing' if value is None else repr(value)}, a number is needed")
     return float(value)
 
 
@@ -79,6 +81,32 @@ def outcomes(metrics: dict[str, object], settings: params.Gate) -> Iterator[tupl
             yield False, str(error)
         else:
             yield passes(value), f"{name} {value:.4f}, {threshold}"
+
+
+def export_drops(settings: params.Gate) -> Iterator[tuple[bool, str]]:
+    """Yield for each file in a further format whether its accuracy passes, and a line that says so.
+
+    Nothing is judged where metrics/formats.json is missing (of an earlier version) or has no format.
+    """
+    formats = read_metrics(FORMAT_METRICS) if FORMAT_METRICS.exists() else {}
+    for name in formats:
+        try:
+            before, now = (_accuracy(formats, each) for each in (SHIPPED, name))
+        except GraftError as error:
+            yield False, str(error)
+        else:
+            if name != SHIPPED:
+                # Ten digits, because 0.95 - 0.94 is not exactly 0.01.
+                small = round(before - now, 10) <= settings.max_export_drop
+                line = (
+                    f"accuracy {now:.4f} as {name}, {before:.4f} as {SHIPPED}, may drop by {settings.max_export_drop}"
+                )
+                yield small, line
+
+
+def _accuracy(formats: dict[str, object], name: str) -> float:
+    figures = formats.get(name)
+    return figure(figures if isinstance(figures, dict) else {}, "accuracy", f"{FORMAT_METRICS}: {name}")
 
 
 def compared_with(revision: str) -> Comparison:
@@ -129,6 +157,7 @@ def main(arguments: Namespace) -> int:
     """Print whether each check passes; return the exit status, 1 if one fails."""
     settings = params.load().gate
     passes = _all_pass(outcomes(read_metrics(), settings))
+    passes &= _all_pass(export_drops(settings))
     revision = arguments.against
     if revision is not None:
         found = compared_with(revision)

@@ -47,6 +47,13 @@ HISTORY = Path("metrics/history.csv")
 CLASSIFIER = Path("models/classifier.tflite")
 LABELS = Path("models/labels.json")
 EXPORT_METRICS = Path("metrics/export.json")
+FORMATS_FOLDER = Path("models/formats")
+# The names that `export.formats` can have, and the file of each.
+FORMATS = {
+    "tflite_float16": FORMATS_FOLDER / "classifier_float16.tflite",
+    "tflite_int8": FORMATS_FOLDER / "classifier_int8.tflite",
+    "onnx": FORMATS_FOLDER / "classifier.onnx",
+}
 # evaluate
 ACCURACY = Path("metrics/accuracy.json")
 CONFUSION_MATRIX = Path("metrics/confusion_matrix.json")
@@ -54,10 +61,12 @@ PER_CLASS = Path("metrics/per_class.json")
 OPERATING_POINTS = Path("metrics/operating_points.csv")
 UNKNOWN = Path("metrics/unknown.json")
 PREDICTIONS = Path("metrics/predictions.csv")
+FORMAT_METRICS = Path("metrics/formats.json")
 PLOTS = Path("metrics/plots")
-# graft report: what it writes, and reads where it is there
+# graft report
 REPORT = Path("report.html")
-FORMATS = Path("metrics/formats.json")
+# graft export, graft benchmark
+EXPORTS = Path("exports")
 BENCHMARK = Path("benchmark.json")
 # graft crossval, graft study
 CROSSVAL = Path("metrics/crossval.json")

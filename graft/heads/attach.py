@@ -1,6 +1,7 @@
 """Attaches a head to the backbone: the network that fine_tune trains, and the classifier that is exported."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -41,6 +42,7 @@ def compile_classifier(
     backbone: Backbone,
     upper: keras.Model,
     second: SecondOutput | None = None,
+    prepare: Callable[[Any], None] | None = None,
 ) -> bytes:
     """Compile the whole classifier: one uint8 RGB image (1, size, size, 3) to float32 probabilities (1, classes).
 
@@ -50,6 +52,7 @@ def compile_classifier(
     upper : the part above the cut, as `attach_head` returns it: feature maps to logits.
     second : gives the network a second output, made of the probabilities and of the features (1, features): what the
         head's first dense layer takes. Feature maps are averaged over their places.
+    prepare : as in `compile_network`.
     """
     parts = keras.Model(upper.input, [upper.output, _features(upper)]) if second else upper
     found = parts(backbone.cut.trunk.output)
@@ -58,7 +61,7 @@ def compile_classifier(
     if second:
         outputs.append(second(outputs[0], *features))
     model = keras.Model(backbone.cut.trunk.input, outputs if second else outputs[0])
-    return compile_network(model, backbone.name)
+    return compile_network(model, backbone.name, prepare)
 
 
 def _features(upper: keras.Model) -> keras.KerasTensor:

@@ -115,7 +115,7 @@ class _Sections:
             "unknown": lambda: self._file(
                 "unknown", "Prediction sets and images of none of the classes", paths.UNKNOWN
             ),
-            "formats": lambda: self._file("formats", "Exported formats", paths.FORMATS),
+            "formats": lambda: self._file("formats", "Exported formats", paths.FORMAT_METRICS),
             "benchmark": lambda: (found := read_optional(paths.BENCHMARK)) and table_of(found),
             "provenance": self._provenance,
         }

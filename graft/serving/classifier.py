@@ -1,7 +1,7 @@
 """The exported classifier: an image file in, a probability for each class out, without TensorFlow."""
 
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict, cast
 
@@ -81,11 +81,14 @@ def _checked(description: object, path: Path) -> _Description:
     return cast("_Description", checked)
 
 
-def _require_one_export(description: Mapping[str, object], network: Path, path: Path) -> None:
-    """Compare the description, which `path` has, with its copy in the network. Display names may differ."""
+def _of_one_export(description: _Description, network: Path, path: Path) -> _Description:
+    """Return the description of `path`, compared with its copy in the network. Display names may differ."""
     packed = packed_description(network)
     if packed is None:
-        return
+        return description
+    if "none_of_these" in packed and packed["none_of_these"] is None:
+        # A file of whole numbers, whose other output is left out.
+        description = description | {"none_of_these": None}
     # The same keys are missing in both if a default takes their place.
     packed = OPTIONAL | packed
     for key in sorted((description.keys() | packed.keys()) - {"display_names"}):
@@ -95,6 +98,7 @@ def _require_one_export(description: Mapping[str, object], network: Path, path: 
                 f"{path}: {key} is {mine}, but {other} in {network}: the files are of two exports; "
                 "copy both from one, or `dvc repro` writes both again"
             )
+    return description
 
 
 class Prediction(NamedTuple):
@@ -142,8 +146,7 @@ class Classifier:
                 raise GraftError(
                     f"{path}: no such file; `dvc repro` writes it, `dvc checkout` brings back that of the last run"
                 )
-        self._description = _checked(read_json(description), description)
-        _require_one_export(self._description, network, description)
+        self._description = _of_one_export(_checked(read_json(description), description), network, description)
         self._network = Network(network)
         size = self._description["image_size"]
         if self._network.input_shape[:2] != (size, size):

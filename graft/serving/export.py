@@ -1,7 +1,7 @@
 """The models that could be exported, at each image size, calibrated and evaluated on the validation part."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -59,9 +59,12 @@ class Candidate(NamedTuple):
         """Return what the validation part says of this model's limits; arguments as of `measure_limits`."""
         return measure_limits(self.with_features, self.temperature, self.description, table, coverage)
 
-    def compiled(self, limits: Limits) -> bytes:
-        """Return the bytes of the compiled network, with "none of these" as second output where `limits` has it."""
-        return compile_classifier(self.backbone, self.upper, limits.second_output)
+    def compiled(self, limits: Limits, prepare: Callable[[Any], None] | None = None) -> bytes:
+        """Return the bytes of the compiled network, with "none of these" as second output where `limits` has it.
+
+        `prepare` is as in `compile_network`.
+        """
+        return compile_classifier(self.backbone, self.upper, limits.second_output, prepare)
 
 
 def candidates(parameters: params.Parameters, head: Head, table: ImageTable) -> Iterator[Candidate]:

@@ -74,7 +74,7 @@ def outputs_of(description: Mapping[str, Any]) -> list[Output]:
     description : the content of models/labels.json.
     """
     found = [class_probabilities(description)]
-    if "none_of_these" in description:
+    if description.get("none_of_these"):
         sentence = "Above 0.5, the image shows none of the classes."
         found.append(Output("none_of_these", sentence, ["none of these"]))
     return found

@@ -16,6 +16,7 @@ from graft.settings.schema import (
     Auto,
     Epochs,
     Flip,
+    Format,
     Fraction,
     Images,
     Initializer,
@@ -180,6 +181,19 @@ class Export(Section):
     model: Literal["best_on_validation", "fine_tuned", "head"]
     test_resolution: Annotated[float, Range(1, 2)] | Auto
     crops: Annotated[int, Range(1, 100)]
+    formats: list[Format]
+
+    @field_validator("formats", mode="before")
+    @classmethod
+    def _are_the_same_bytes_each_time(cls, value: object) -> object:
+        names = value if isinstance(value, list) else []
+        if "tflite" in names:
+            raise ValueError("tflite is always exported; leave it out")
+        if others := [name for name in ("keras", "saved_model") if name in names]:
+            raise ValueError(
+                f"{others[0]} has other bytes each time; leave it out and run `graft export --format {others[0]}`"
+            )
+        return value
 
 
 class Predict(Section):
@@ -204,6 +218,7 @@ class Gate(Section):
     min_balanced_accuracy: Fraction
     max_expected_calibration_error: Fraction
     max_drop: Fraction
+    max_export_drop: Fraction
     significance: Annotated[float, Range(0, 1, above=True)]
 
 

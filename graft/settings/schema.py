@@ -16,6 +16,7 @@ from pydantic_core.core_schema import CoreSchema, literal_schema, no_info_after_
 
 from graft.core.byte_sizes import parse_size
 from graft.core.errors import GraftError
+from graft.core.paths import FORMATS
 from graft.images.augmentation import FLIPS
 from graft.images.loader import RESIZERS
 from graft.settings.initializers import INITIALIZERS
@@ -103,3 +104,4 @@ Schedule = Annotated[str, OneOf(SCHEDULES)]
 Initializer = Annotated[str, OneOf(INITIALIZERS)]
 Resize = Annotated[str, OneOf(RESIZERS)]
 Flip = Annotated[str, OneOf(FLIPS, "auto")]
+Format = Annotated[str, OneOf(FORMATS)]
