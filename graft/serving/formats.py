@@ -13,7 +13,7 @@ import tensorflow as tf
 from graft.backbone.build import preprocess
 from graft.core import paths
 from graft.core.errors import GraftError
-from graft.core.files import read_json, write_bytes
+from graft.core.files import read_json, write_bytes, write_json
 from graft.core.packages import require_formats
 from graft.core.quiet import hidden
 from graft.heads.head import read_head
@@ -106,6 +106,8 @@ def write_formats(
     require_formats(names, "export.formats")
     shutil.rmtree(paths.FORMATS_FOLDER, ignore_errors=True)
     paths.FORMATS_FOLDER.mkdir(parents=True)
+    # For apps, which take the folder; and DVC warns of an empty one.
+    write_json(paths.FORMATS_FOLDER / paths.LABELS.name, description)
     validation, figures = table.part("validation"), {}
     shipped = probabilities(of_format("tflite", paths.CLASSIFIER), description, validation.files()) if names else None
     # In the order of the table, so that the order in params.yaml does not matter.
