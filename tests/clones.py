@@ -101,7 +101,7 @@ class Clone:
         return self.path / "data/source"
 
     def environment(self) -> dict[str, str]:
-        foreign = ("GIT_", "DVC_", "PYTHON", "PYTEST_", "GRAFT_", "COVERAGE_", "MAKE", "MFLAGS")
+        foreign = ("GIT_", "DVC_", "PYTHON", "PYTEST_", "GRAFT_", "MAKE", "MFLAGS")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         home = self.folder / "home"
         home.mkdir(parents=True, exist_ok=True)
