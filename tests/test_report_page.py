@@ -304,6 +304,13 @@ def test_a_revision_with_other_images_or_none_is_one_line_and_writes_no_page(rep
     assert not paths.REPORT.exists()
 
 
+@pytest.mark.parametrize("revision", ["", "-x", "--output=file"])
+def test_what_git_takes_for_its_index_or_an_option_is_no_revision(repository, revision):
+    with pytest.raises(GraftError, match=rf"^metrics/predictions\.csv at '{revision}': no revision; give a commit"):
+        command(["report", f"--against={revision}"])
+    assert not paths.REPORT.exists()
+
+
 def test_a_revision_with_other_classes_is_one_line(repository):
     labels = np.roll(repository.labels, 1)
     other = type(repository)(
