@@ -69,6 +69,9 @@ def command(arguments: Sequence[str]) -> int | None:
         formatter_class=RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
+    if lost := [argument for argument in rest if argument.startswith("--") and argument.endswith("=--")]:
+        # argparse takes the value away, and would give an empty list.
+        raise GraftError(f"{lost[0]}: no value that this option can have")
     try:
         parsed = parser.parse_args(rest)
     except SystemExit as ended:

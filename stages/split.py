@@ -21,6 +21,8 @@ def corrected_images() -> list[dict[str, str]]:
         named = ", ".join(found.unused[:NAMED]) + (", ..." if len(found.unused) > NAMED else "")
         count = f"{len(found.unused)} correction{'s' * (len(found.unused) > 1)}"
         print(f"warning: {paths.RELABELLED}: no image is left for {count} ({named})", file=sys.stderr)
+    if found.empty:
+        print(f"{paths.RELABELLED}: no image is left of class {', '.join(map(repr, found.empty))}")
     return found.images
 
 

@@ -59,6 +59,12 @@ def test_an_unknown_argument_is_refused_with_status_2(name, capsys):
     assert "error:" in error.splitlines()[-1]
 
 
+@pytest.mark.parametrize("arguments", [["report", "--against=--"], ["predict", "--sort=--", "photo.jpg"]])
+def test_two_dashes_are_no_value_of_an_option(arguments):
+    with pytest.raises(GraftError, match=f"^{arguments[1]}: no value"):
+        command(arguments)
+
+
 def test_the_status_and_the_line_of_a_mistake_are_those_of_the_process(run_python):
     done = run_python("-m", "graft", "predikt")
     assert (done.returncode, done.stdout) == (1, "")

@@ -211,8 +211,9 @@ def test_addresses_and_the_names_of_this_machine_are_taken(name):
 
 
 def test_a_page_of_another_site_cannot_send_images(server, red):
-    answer = send(server, red, headers={"Origin": "https://evil.example"})
-    assert (answer.status_code, answer.text) == (403, "another site's page must not send images here\n")
+    for origin in ("https://evil.example", "http://[", "null"):
+        answer = send(server, red, headers={"Origin": origin})
+        assert (answer.status_code, answer.text) == (403, "another site's page must not send images here\n")
     assert send(server, red, headers={"Origin": server[0]}).status_code == 200
 
 
@@ -272,6 +273,14 @@ def test_a_port_in_use_is_one_line(model_folder, server):
     port = server[0].rpartition(":")[2]
     with pytest.raises(GraftError, match=f"^--port {port}: another program uses it; try --port {int(port) + 1}$"):
         command(["demo", "--model", str(model_folder), "--port", port])
+
+
+def test_who_connects_at_once_waits_and_a_second_demo_finds_the_port_in_use():
+    with demo.listening("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        with pytest.raises(GraftError, match=f"^--port {port}: another program uses it"):
+            demo.listening("127.0.0.1", port)
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "300.1.1.1", "a" * 70])

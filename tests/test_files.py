@@ -238,7 +238,7 @@ def test_missing_json_is_one_line(tmp_path):
         read_json(tmp_path / "none.json")
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{}", b""])
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{}", b"", b"[" * 100_000])
 def test_damaged_json_is_one_line(tmp_path, content):
     (tmp_path / "file.json").write_bytes(content)
     with pytest.raises(GraftError, match=r"file\.json: not a JSON file \([^\n]*\); `dvc repro` writes it anew$"):
@@ -269,6 +269,13 @@ def test_a_row_with_an_unknown_column_is_refused_and_writes_nothing(tmp_path):
 def test_missing_rows_are_one_line(tmp_path):
     with pytest.raises(GraftError, match=r"none\.csv: no such file; `dvc repro` writes it"):
         read_rows(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("content", [b"path\n\xff\n", b'path\n"a\n', b"path\n" + b"a" * 200_000])
+def test_damaged_rows_are_one_line(tmp_path, content):
+    (tmp_path / "file.csv").write_bytes(content)
+    with pytest.raises(GraftError, match=r"file\.csv: not a CSV file \([^\n]*\); `dvc repro` writes it anew$"):
+        read_rows(tmp_path / "file.csv")
 
 
 @pytest.mark.parametrize("size", [0, 3, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])

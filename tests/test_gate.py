@@ -31,6 +31,13 @@ def run_gate(project, capsys):
     return run
 
 
+def test_metrics_that_cannot_be_read_are_one_line(run_gate):
+    for content in ("{", "[" * 100_000):
+        write_text(METRICS, content)
+        with pytest.raises(GraftError, match=r"^metrics/accuracy\.json: not a JSON file"):
+            run_gate(None)
+
+
 def test_good_metrics_pass_with_a_line_for_each_threshold(run_gate):
     assert run_gate(GOOD) == (
         0,

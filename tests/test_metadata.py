@@ -182,12 +182,19 @@ def test_the_description_can_be_read_from_the_exported_file(network, write):
     assert packed_description(write(exported(network))) == DESCRIPTION
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no archive", b"[1]", b"{"])
+@pytest.mark.parametrize("content", [None, b"", b"no archive", b"[1]", b"{", b"[" * 100_000])
 def test_a_file_without_a_description_has_none(network, write, content):
     path = write(network if content is None else content)
     if content is not None:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(DESCRIPTION_FILE, content)
+    assert packed_description(path) is None
+
+
+def test_a_description_of_unbounded_size_is_not_read(network, write):
+    path = write(network)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(DESCRIPTION_FILE, json.dumps({"labels": ["x" * 20_000_000]}))
     assert packed_description(path) is None
 
 

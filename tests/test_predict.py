@@ -286,6 +286,7 @@ def test_a_description_without_a_key_is_one_line(run_predict, image_folder, key)
     [
         ({"labels": "red"}, r"labels is 'red', not a list of names"),
         ({"labels": ["blue", 3, "red"]}, r"labels is \['blue', 3, 'red'\], not a list of names"),
+        ({"labels": ["red", "blue", "red"]}, r"labels is \['red', 'blue', 'red'\], not a list of names, each once"),
         ({"labels": []}, r"labels is \[\], not a list of names"),
         ({"labels": ["blue", "red"]}, r"it has 2 labels, but models/classifier\.tflite gives 3 probabilities"),
         ({"image_size": "16"}, r"image_size is '16', not a whole number from 1"),

@@ -355,6 +355,20 @@ def test_a_place_for_copies_inside_of_the_images_or_a_file_is_refused(run_predic
     Path("taken").touch()
     with pytest.raises(GraftError, match=r"^--sort taken: a file; give a folder, which need not exist$"):
         run_predict("--sort", "taken", image_folder)
+    Path("link").symlink_to("nowhere")
+    with pytest.raises(GraftError, match=r"^--sort link/?\w*: a file or a broken link, where a folder has to be"):
+        run_predict("--sort", "link", image_folder)
+
+
+def test_a_place_for_copies_inside_of_what_a_pattern_names_is_refused(run_predict, image_folder):
+    with pytest.raises(GraftError, match=r"sorted: inside of .*blue, whose images are read; give a folder outside"):
+        run_predict("--sort", image_folder / "blue/sorted", f"{image_folder}/*")
+
+
+@pytest.mark.parametrize("option", ["--sort", "--figure", "--model"])
+def test_an_empty_name_is_not_the_current_folder(run_predict, image_folder, option, capsys):
+    assert command(["predict", option, "", str(image_folder)]) == 2
+    assert f"argument {option}: an empty name" in capsys.readouterr().err
 
 
 # The model.

@@ -7,7 +7,7 @@ import pytest
 
 from graft.core import paths
 from graft.core.errors import GraftError
-from graft.core.files import read_rows, write_rows
+from graft.core.files import read_json, read_rows, write_rows
 from graft.data.relabelled import Correction, correct, read_corrections, write_corrections
 from graft.images.table import COLUMNS
 from graft.report.data_doctor import SUSPECT_COLUMNS
@@ -142,6 +142,10 @@ REFUSED = {
     "path,corrected\ntulips/3.jpg,roses\ntulips/3.jpg,-\n": "line 3: tulips/3.jpg has another label in an earlier line",
     "path,label\ntulips/3.jpg,roses\n": "it needs the columns path and corrected, found path, label; copy metrics/",
     "": "it needs the columns path and corrected, found none",
+    'path,corrected\n"tulips/3.jpg,roses\ntulips/5.jpg,roses\n': "fixed.csv: not CSV (unexpected end of data); save it",
+    f"path,corrected\ntulips/3.jpg,{'x' * 200_000}\n": "fixed.csv: not CSV (field larger than",
+    # As after a spreadsheet has sorted one column alone.
+    f"path,sha256,corrected\ntulips/3.jpg,{sha256(5)},roses\n": "line 2: its path is of tulips/3.jpg, its sha256 of tu",
 }
 
 
@@ -178,6 +182,8 @@ def test_a_table_without_corrections_changes_nothing_and_says_so(relabel):
         (f"a.jpg,{sha256(3)},rosse", r"relabelled.csv: a.jpg: 'rosse' is no class; did you mean 'roses'\?"),
         (f"a.jpg,{sha256(3)},", "line 2 has no label; it needs path, sha256, label"),
         (f"a.jpg,{sha256(3)},roses\na.jpg,{sha256(3)},-", "line 3 corrects a.jpg a second time; remove one"),
+        (f'"a.jpg,{sha256(3)},roses', r"relabelled.csv: not CSV \(unexpected end of data\); `git checkout rel"),
+        (f"a.jpg,{sha256(3)},{'x' * 200_000}", r"relabelled.csv: not CSV \(field larger than"),
     ],
 )
 def test_a_mistake_in_relabelled_csv_is_one_line(images, line, message):
@@ -189,3 +195,19 @@ def test_a_mistake_in_relabelled_csv_is_one_line(images, line, message):
 def test_without_corrections_the_images_are_as_they_were(images):
     found = correct(images, {}, paths.RELABELLED)
     assert (found.images, found.relabelled, found.left_out, found.unused) == (images, 0, 0, [])
+
+
+@pytest.mark.parametrize("label", ["roses", "-"])
+def test_corrections_that_leave_one_class_are_one_line_with_their_file(images, label):
+    write_corrections(paths.RELABELLED, {sha256(n): Correction(f"tulips/{n}.jpg", label) for n in range(1, 200, 2)})
+    with pytest.raises(GraftError, match=r"^relabelled\.csv: it leaves images of 1 class; two or more are needed"):
+        split.main()
+
+
+def test_a_class_that_corrections_leave_without_an_image_is_named(images, capsys):
+    rows = [*images, *(image(number, "daisies") for number in range(200, 203))]
+    write_rows(paths.IMAGES, COLUMNS, rows)
+    write_corrections(paths.RELABELLED, {sha256(n): Correction(f"daisies/{n}.jpg", "roses") for n in range(200, 203)})
+    split.main()
+    assert "relabelled.csv: no image is left of class 'daisies'\n" in capsys.readouterr().out
+    assert read_json(paths.CLASSES) == ["roses", "tulips"]

@@ -101,7 +101,7 @@ def test_predictions_of_another_run_than_the_matrix_are_one_line(run):
         (paths.PER_CLASS, "Each class"),
         (paths.HISTORY, "Learning curves"),
         (paths.FEATURES, "Map of the images"),
-        (paths.FORMATS, "Exported formats"),
+        (paths.FORMAT_METRICS, "Exported formats"),
         (paths.UNKNOWN, "Prediction sets and images of none of the classes"),
         (paths.OPERATING_POINTS, "Operating points"),
     ],
@@ -114,6 +114,33 @@ def test_a_section_without_its_input_is_left_out_with_one_line_in_the_page_and_o
     line = f"{title}: left out, because {missing} is missing; "
     assert [found.startswith(line) for found in capsys.readouterr().out.splitlines()].count(True) == 1
     assert line in text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        paths.ACCURACY,
+        paths.HEAD_METRICS,
+        paths.EXPORT_METRICS,
+        paths.PER_CLASS,
+        paths.RAW_REPORT,
+        paths.ENVIRONMENT,
+        paths.LABELS,
+        paths.BACKBONE_DESCRIPTION,
+        paths.FEATURES,
+    ],
+)
+@pytest.mark.parametrize("content", ["3", '[1, "a"]', '{"display_names": 3}'])
+def test_a_file_of_another_form_is_one_line_that_names_it(run, path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    if path == paths.ENVIRONMENT and content.startswith("{"):
+        # It may have any names.
+        assert "<td>3</td>" in written()
+        return
+    with pytest.raises(GraftError, match=rf"^[^\n]*{re.escape(str(path))}[^\n]*: not as [^\n]* it; run `dvc repro`$"):
+        command(["report"])
+    assert not paths.REPORT.exists()
 
 
 def test_the_page_needs_nothing_but_itself(run):
@@ -301,6 +328,13 @@ def test_a_revision_with_other_images_or_none_is_one_line_and_writes_no_page(rep
     run_results.write_judgement(fewer, run_results.probabilities(fewer.labels, 3, 1))
     with pytest.raises(GraftError, match=rf"^metrics/predictions\.csv at {revision}: .*{reason}"):
         command(["report", "--against", revision])
+    assert not paths.REPORT.exists()
+
+
+@pytest.mark.parametrize("revision", ["", "-x", "--output=file"])
+def test_what_git_takes_for_its_index_or_an_option_is_no_revision(repository, revision):
+    with pytest.raises(GraftError, match=rf"^metrics/predictions\.csv at '{revision}': no revision; give a commit"):
+        command(["report", f"--against={revision}"])
     assert not paths.REPORT.exists()
 
 

@@ -50,6 +50,8 @@ def listening(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        # Now, not when the page is ready: whoever connects at once waits, and a second demo finds the port in use.
+        listener.listen(MOST_CONNECTIONS)
     except (socket.gaierror, UnicodeError) as error:
         raise GraftError(f"--host {host}: no such address; {HOST} is this machine") from error
     except OSError as error:

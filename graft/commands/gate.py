@@ -42,7 +42,7 @@ def read_metrics(path: Path = ACCURACY) -> dict[str, object]:
     """
     try:
         metrics = json.loads(_content(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise GraftError(f"{path}: not a JSON file ({error})") from error
     if not isinstance(metrics, dict):
         raise GraftError(f"{path}: not a JSON object")

@@ -35,12 +35,19 @@ def files_of(argument: str) -> list[Path]:
     if ADDRESS.match(argument):
         raise GraftError(f"{argument}: an address, not a file; download the image and give the file")
     if glob.has_magic(argument):
-        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - of a whole path
-        if not matches:
+        found = matches(argument)
+        if not found:
             raise GraftError(f"{argument}: no file or folder matches this pattern")
         # `**` matches a folder and all that is below it.
-        return list(dict.fromkeys(path for match in matches for path in _files_at(Path(match))))
+        return list(dict.fromkeys(path for match in found for path in _files_at(Path(match))))
     raise GraftError(f"{argument}: no such file or folder")
+
+
+def matches(argument: str) -> list[str]:
+    """Return what a shell would put in the place of an argument, sorted: itself, or what matches its pattern."""
+    if os.path.exists(argument) or not glob.has_magic(argument):  # noqa: PTH110 - as in `files_of`
+        return [argument]
+    return sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - of a whole path
 
 
 def _files_at(path: Path) -> list[Path]:

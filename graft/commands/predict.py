@@ -45,12 +45,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     form.add_argument(
         "--csv", dest="form", action="store_const", const="csv", help="print CSV: a header, a row for each class listed"
     )
-    parser.add_argument("--figure", type=Path, metavar="FILE.png", help=f"also draw the first {MAX_IMAGES} images")
+    parser.add_argument("--figure", type=_place, metavar="FILE.png", help=f"also draw the first {MAX_IMAGES} images")
     parser.add_argument(
-        "--sort", type=Path, metavar="DIR", help="also copy each image into DIR/CLASS, or DIR/unsure; move nothing"
+        "--sort", type=_place, metavar="DIR", help="also copy each image into DIR/CLASS, or DIR/unsure; move nothing"
     )
     parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="the folder with classifier.tflite and labels.json (default models)"
+        "--model", type=_place, metavar="DIR", help="the folder with classifier.tflite and labels.json (default models)"
     )
     parser.add_argument("--imagenet", action="store_true", help="use a pretrained network with its 1,000 classes")
     parser.add_argument("--backbone", metavar="NAME", help="with --imagenet: the network (default: params.yaml's)")
@@ -62,6 +62,10 @@ def _path(text: str) -> str:
     if not text:
         raise ArgumentTypeError("an empty name; the current folder is .")
     return text
+
+
+def _place(text: str) -> Path:
+    return Path(_path(text))
 
 
 def _count(text: str) -> int:
@@ -111,7 +115,7 @@ def _check(arguments: Namespace) -> None:
     target = arguments.sort
     if target and target.exists() and not target.is_dir():
         raise GraftError(f"--sort {target}: a file; give a folder, which need not exist")
-    for path in arguments.paths if target else ():
+    for path in (each for text in arguments.paths for each in image_arguments.matches(text)) if target else ():
         # Not by a method of Path, which raises an error at a name that is too long.
         if os.path.isdir(path) and target.resolve().is_relative_to(Path(path).resolve()):
             raise GraftError(f"--sort {target}: inside of {path}, whose images are read; give a folder outside of it")

@@ -25,7 +25,7 @@ def table(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     GraftError
-        If the file is missing, is not in UTF-8, or lacks these columns.
+        If the file is missing, is not CSV in UTF-8, or lacks these columns.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -35,14 +35,18 @@ def table(path: Path) -> list[dict[str, str]]:
         raise GraftError(f"{path}: not a table in UTF-8; save it as CSV in UTF-8") from error
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    columns = rows.fieldnames or ()
+    try:
+        # Strict: else a quotation mark without its partner would swallow all lines that follow.
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        columns, rows = reader.fieldnames or (), list(reader)
+    except csv.Error as error:
+        raise GraftError(f"{path}: not CSV ({error}); save it as CSV in UTF-8") from error
     if CORRECTED not in columns or not {"path", "sha256"} & set(columns):
         raise GraftError(
             f"{path}: it needs the columns path and {CORRECTED}, found {', '.join(columns) or 'none'}; copy "
             f"{paths.SUSPECTS}"
         )
-    return list(rows)
+    return rows
 
 
 def corrections_of(rows: list[dict[str, str]], images: list[dict[str, str]], source: Path) -> dict[str, Correction]:
@@ -57,7 +61,7 @@ def corrections_of(rows: list[dict[str, str]], images: list[dict[str, str]], sou
     Raises
     ------
     GraftError
-        If a label is no class, an image is unknown, or is given two labels.
+        If a label is no class, an image is unknown or is given two labels, or path and SHA-256 are of two images.
     """
     classes = {image["label"] for image in images}
     by_sha256 = {image["sha256"]: image for image in images}
@@ -67,10 +71,17 @@ def corrections_of(rows: list[dict[str, str]], images: list[dict[str, str]], sou
         label = row[CORRECTED].strip()
         place = f"{source}: line {line}"
         require_class(label, classes, place)
-        image = by_sha256.get((row.get("sha256") or "").strip().lower()) or by_path.get((row.get("path") or "").strip())
+        of_sha256 = by_sha256.get((row.get("sha256") or "").strip().lower())
+        of_path = by_path.get((row.get("path") or "").strip())
+        image = of_sha256 or of_path
         if image is None:
             named = row.get("path") or row.get("sha256")
             raise GraftError(f"{place}: {paths.IMAGES} has no image {named!r}; remove the line, or run `dvc repro`")
+        if of_path and of_path["sha256"] != image["sha256"]:
+            # A spreadsheet that sorts some of the columns does this.
+            raise GraftError(
+                f"{place}: its path is of {of_path['path']}, its sha256 of {image['path']}; copy {paths.SUSPECTS} again"
+            )
         one = Correction(image["path"], label)
         if found.setdefault(image["sha256"], one).label != label:
             raise GraftError(f"{place}: {image['path']} has another label in an earlier line; keep one of the two")

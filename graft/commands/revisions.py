@@ -68,6 +68,9 @@ def file_at(revision: str, path: Path) -> bytes:
     GraftError
         If there is no such revision, or no such file at it.
     """
+    if not revision or revision.startswith("-"):
+        # For git the first is the index, and the second an option.
+        raise GraftError(f"{path} at {revision!r}: no revision; give a commit, branch, tag or experiment")
     # "./" stands for this folder, which need not be the top of the git repository.
     result = git("show", f"{resolve(revision)}:./{path.as_posix()}")
     if result.returncode:

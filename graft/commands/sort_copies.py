@@ -52,7 +52,12 @@ class SortedCopies:
         else:
             name = self._names[self._labels[int(prediction.probabilities.argmax())]]
         folder = self._folder / name
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise GraftError(
+                f"--sort {error.filename}: a file or a broken link, where a folder has to be; remove it"
+            ) from error
         if _copy(image, folder):
             self._copied[name] += 1
         else:

@@ -137,7 +137,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise GraftError(f"{path}: no such file; `dvc repro` writes it") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise GraftError(f"{path}: not a JSON file ({error}); `dvc repro` writes it anew") from error
 
 
@@ -155,13 +155,15 @@ def read_rows(path: str | Path) -> list[dict[str, str]]:
     Raises
     ------
     GraftError
-        If the file is missing.
+        If the file is missing, or no CSV file in UTF-8.
     """
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+            return list(csv.DictReader(file, strict=True))
     except FileNotFoundError as error:
         raise GraftError(f"{path}: no such file; `dvc repro` writes it") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise GraftError(f"{path}: not a CSV file ({error}); `dvc repro` writes it anew") from error
 
 
 def sha256_of(path: str | Path) -> str:

@@ -43,9 +43,11 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     try:
         # A spreadsheet may add the byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(file, strict=True))
     except UnicodeDecodeError as error:
         raise GraftError(f"{path}: not in UTF-8 ({error.reason}); `git checkout {path}` restores it") from error
+    except csv.Error as error:
+        raise GraftError(f"{path}: not CSV ({error}); `git checkout {path}` restores it") from error
     corrections: dict[str, Correction] = {}
     for line, row in enumerate(rows, 2):
         values = [row.get(name) or "" for name in COLUMNS]
@@ -92,12 +94,14 @@ class Corrected:
     images : rows of data/images.csv, without those that are left out.
     relabelled, left_out : how many images have another label than their folder, and how many are left out.
     unused : the paths of corrections of no image, sorted.
+    empty : the classes that no image is left of, sorted.
     """
 
     images: list[dict[str, str]]
     relabelled: int
     left_out: int
     unused: list[str]
+    empty: list[str]
 
 
 def correct(images: Sequence[dict[str, str]], corrections: Mapping[str, Correction], source: Path) -> Corrected:
@@ -112,7 +116,7 @@ def correct(images: Sequence[dict[str, str]], corrections: Mapping[str, Correcti
     Raises
     ------
     GraftError
-        If an image is to get a label that is no class.
+        If an image is to get a label that is no class, or fewer than two classes keep an image.
     """
     classes = {image["label"] for image in images}
     rows = []
@@ -122,8 +126,12 @@ def correct(images: Sequence[dict[str, str]], corrections: Mapping[str, Correcti
             require_class(found.label, classes, f"{source}: {found.path}")
         if not found or found.label != LEAVE_OUT:
             rows.append(image | {"label": found.label} if found else image)
+    left = {row["label"] for row in rows}
+    if len(left) < 2 <= len(classes):
+        count = f"{len(left)} class{'es' * (len(left) != 1)}"
+        raise GraftError(f"{source}: it leaves images of {count}; two or more are needed, so remove some of its lines")
     given = {image["path"]: image["label"] for image in images}
     present = {image["sha256"] for image in images}
     unused = sorted(one.path for sha256, one in corrections.items() if sha256 not in present)
     relabelled = sum(row["label"] != given[row["path"]] for row in rows)
-    return Corrected(rows, relabelled, len(images) - len(rows), unused)
+    return Corrected(rows, relabelled, len(images) - len(rows), unused, sorted(classes - left))

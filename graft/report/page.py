@@ -23,6 +23,24 @@ from graft.settings.resolved import view_settings
 TEMPLATES = Path(__file__).with_name("templates")
 # The columns of metrics/operating_points.csv that are of all classes together.
 OVERALL = ("threshold", "coverage", "accuracy")
+CLASS_KEYS = (
+    "class",
+    "images",
+    *(f"{name}{end}" for name in ("precision", "recall", "f1") for end in ("", "_low", "_high")),
+)
+# What the sections are made of, for the message about a file that has another form.
+SOURCES = {
+    "suspects": (paths.SUSPECTS, paths.FEATURES),
+    "heat_maps": (paths.LABELS,),
+    "views": (paths.BACKBONE_DESCRIPTION,),
+    "findings": (paths.FINDINGS,),
+    "places": (paths.FEATURES,),
+    "in_words": (paths.HEAD_METRICS, paths.FINE_TUNE_METRICS, paths.EXPORT_METRICS),
+    "per_class": (paths.PER_CLASS,),
+    "refused": (paths.RAW_REPORT,),
+    "curves": (paths.HISTORY, paths.HEAD_METRICS),
+    "provenance": (paths.ENVIRONMENT,),
+}
 
 
 @dataclass(frozen=True)
@@ -81,6 +99,16 @@ def page(results: Results, run: Run) -> tuple[str, list[str]]:
     return text, list(sections.missing.values())
 
 
+def _made(name: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if name not in SOURCES:
+            raise
+        files = ", ".join(map(str, SOURCES[name]))
+        raise GraftError(f"{files}: not as the stages write it; run `dvc repro`") from error
+
+
 class _Sections:
     """Makes the content of each section; where its input is missing, a line says so instead."""
 
@@ -108,7 +136,7 @@ class _Sections:
             "per_class": self._per_class,
             "parts": lambda: self._table and data_pictures.parts(self._table, self._results),
             "data_doctor": lambda: self._file("data", "Data doctor", paths.DATA_METRICS),
-            "refused": lambda: read_optional(paths.RAW_REPORT),
+            "refused": self._refused,
             "curves": self._curves,
             "reliability": lambda: judgement.reliability(self._results.confidence, self._results.right),
             "operating_points": self._operating_points,
@@ -119,7 +147,9 @@ class _Sections:
             "benchmark": lambda: (found := read_optional(paths.BENCHMARK)) and table_of(found),
             "provenance": self._provenance,
         }
-        return {"mistakes": mistakes, "results": self._results} | {name: make() for name, make in makers.items()}
+        return {"mistakes": mistakes, "results": self._results} | {
+            name: _made(name, make) for name, make in makers.items()
+        }
 
     def _left_out(self, name: str, title: str, path: Path | str, remedy: str = "`dvc repro` writes it") -> None:
         self.missing[name] = f"{title}: left out, because {path} is missing; {remedy}."
@@ -155,7 +185,11 @@ class _Sections:
         if found is None:
             self._left_out("per_class", "Each class", paths.PER_CLASS)
             return None
-        return [{**row, "name": self._results.name(row["class"])} for row in found]
+        return [{**{key: row[key] for key in CLASS_KEYS}, "name": self._results.name(row["class"])} for row in found]
+
+    def _refused(self) -> dict[str, int] | None:
+        found = read_optional(paths.RAW_REPORT)
+        return None if found is None else {"refused": len(found["refused"]), "copies": found["copies"]}
 
     def _against(self) -> dict[str, Any] | None:
         if self._run.against is None:
@@ -254,6 +288,6 @@ class _Sections:
             "facts": dict(self._run.facts),
             "changed": changed,
             "source": source,
-            "versions": read_optional(paths.ENVIRONMENT) or {},
+            "versions": dict(read_optional(paths.ENVIRONMENT) or {}),
             "parameters": table_of(every) if every else None,
         }

@@ -78,9 +78,11 @@ def read_results() -> Results:
     try:
         labels, matrix = list(confusion["labels"]), np.array(confusion["matrix"], int)
         right, images = round(accuracy["accuracy"] * accuracy["images"]), int(accuracy["images"])
+        for name in ("accuracy_low", "accuracy_high", "expected_calibration_error"):
+            float(accuracy[name])
     except (KeyError, TypeError, ValueError) as error:
         raise GraftError(
-            f"{paths.ACCURACY}, {paths.CONFUSION_MATRIX}: not as `evaluate` writes them; run `dvc repro`"
+            f"{paths.ACCURACY}, {paths.CONFUSION_MATRIX}: not as `evaluate` writes it; run `dvc repro`"
         ) from error
     predictions = read_table(paths.PREDICTIONS, ("path", "actual", "predicted", "p_predicted"))
     if predictions is None:
@@ -90,9 +92,12 @@ def read_results() -> Results:
     ) | set(predictions["predicted"]) <= set(labels)
     if not of_one_run:
         raise GraftError(f"{paths.PREDICTIONS}: not of the same run as {paths.CONFUSION_MATRIX}; run `dvc repro`")
-    description = read_optional(paths.LABELS) or {}
-    shown = description.get("display_names") or {}
-    return Results(accuracy, matrix, labels, [shown.get(label, label) for label in labels], predictions)
+    try:
+        shown = (read_optional(paths.LABELS) or {}).get("display_names") or {}
+        names = [str(shown.get(label, label)) for label in labels]
+    except AttributeError as error:
+        raise GraftError(f"{paths.LABELS}: not as `export` writes it; run `dvc repro`") from error
+    return Results(accuracy, matrix, labels, names, predictions)
 
 
 def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame | None:

@@ -50,7 +50,12 @@ class _Description(TypedDict):
 
 # What each key of the description must hold, in words and as a check.
 KEYS: dict[str, tuple[str, Callable[[object], bool]]] = {
-    "labels": ("a list of names", lambda value: _is_list_of_text(value) and value != []),
+    "labels": (
+        "a list of names, each once",
+        lambda value: (
+            _is_list_of_text(value) and 0 < len(cast("list[str]", value)) == len(set(cast("list[str]", value)))
+        ),
+    ),
     "image_size": ("a whole number from 1", lambda value: type(value) is int and value > 0),
     "resize": (f"one of {', '.join(loader.RESIZERS)}", lambda value: value in tuple(loader.RESIZERS)),
     "crops": ("a whole number from 1 to 100", lambda value: type(value) is int and 1 <= value <= 100),

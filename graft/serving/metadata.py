@@ -19,6 +19,8 @@ INPUT = "image"
 SIGNATURE = "serving_default"
 # The files of the archive. The first is a copy of models/labels.json.
 DESCRIPTION_FILE = "labels.json"
+# Of a description: an archive can hold a file that is a thousand times as large when it is unpacked.
+MOST_BYTES = 10_000_000
 LABELS_FILE = "labels.txt"
 DISPLAY_NAMES_FILE = "display_names.txt"
 # `display_names` of params.yaml has no locale. MediaPipe Tasks shows the names of this one if an app asks for none.
@@ -110,10 +112,11 @@ def packed_description(network: Path) -> dict[str, Any] | None:
     None if the file has no such archive, or a damaged one: an earlier version of Graft or another program made it.
     """
     try:
-        with zipfile.ZipFile(network) as archive:
-            found = json.loads(archive.read(DESCRIPTION_FILE))
+        with zipfile.ZipFile(network) as archive, archive.open(DESCRIPTION_FILE) as file:
+            # A description that is cut off here is no JSON.
+            found = json.loads(file.read(MOST_BYTES))
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError, ValueError):
-        # zipfile raises all of these at damaged archives.
+        # zipfile raises all of these at damaged archives; RecursionError, of too many brackets, is a RuntimeError.
         return None
     return found if isinstance(found, dict) else None
 
