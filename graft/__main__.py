@@ -15,6 +15,7 @@ COMMANDS = {
     "report": "Write one page for the browser: how good the classifier is, where it fails, which labels look wrong.",
     "gate": "Check the metrics against the thresholds in params.yaml.",
     "crossval": "Test the settings on every image: each fold of the split is the test part once.",
+    "preset": "Write a recipe of presets.yaml into params.yaml, or list them.",
     "relabel": "Correct labels by a table of images, such as metrics/suspects.csv.",
     "study": "Rank the variants of a study in studies.yaml.",
     "verify": "Run the pipeline of the last commit from nothing, and compare every output with dvc.lock.",

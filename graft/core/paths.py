@@ -5,6 +5,7 @@ from pathlib import Path
 
 PARAMETERS = Path("params.yaml")
 STUDIES = Path("studies.yaml")
+PRESETS = Path("presets.yaml")
 # The labels that the user has corrected.
 RELABELLED = Path("relabelled.csv")
 # The folders of all that the stages write.
