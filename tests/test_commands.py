@@ -43,7 +43,9 @@ def test_every_example_is_accepted_by_its_command(name, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("name", "hint"), [("crosval", r"did you mean 'crossval'\?"), ("x", "known: crossval, gate, ")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("crosval", r"did you mean 'crossval'\?"), ("x", "known: crossval, gate, ")]
+)
 def test_an_unknown_command_is_refused_with_the_nearest(name, hint):
     with pytest.raises(GraftError, match=f"^graft has no command '{name}'; {hint}"):
         command([name])

@@ -49,7 +49,7 @@ def with_values(text: str, changes: Mapping[str, str], source: str) -> str:
 
 
 def _line(key: str, value: str) -> str:
-    return f"{key.split('.')[-1]}: {value}".rstrip()
+    return f"{key.rsplit('.', maxsplit=1)[-1]}: {value}".rstrip()
 
 
 def _parsed(text: str, source: str) -> Any:

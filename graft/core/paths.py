@@ -54,6 +54,9 @@ CONFUSION_MATRIX = Path("metrics/confusion_matrix.json")
 PER_CLASS = Path("metrics/per_class.json")
 PREDICTIONS = Path("metrics/predictions.csv")
 PLOTS = Path("metrics/plots")
+# describe
+MODEL_CARD = Path("models/model_card.md")
+PROVENANCE = Path("models/provenance.json")
 # graft report: what it writes, and reads where it is there
 REPORT = Path("report.html")
 OPERATING_POINTS = Path("metrics/operating_points.csv")
