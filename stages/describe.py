@@ -57,7 +57,7 @@ def provenance(dataset: str, described: dict[Path, str]) -> dict[str, Any]:
 
 def main() -> None:
     parameters = params.load()
-    others = sorted(path for path in paths.CLASSIFIER.parent.glob("formats/*") if path.is_file())
+    others = sorted(path for path in paths.CLASSIFIER.parent.glob("formats/*") if path.name != paths.LABELS.name)
     described = FILES | dict.fromkeys(others, "the same classifier in another format")
     names = {path: path.relative_to(paths.CLASSIFIER.parent).as_posix() for path in described}
     facts = Facts(
@@ -73,7 +73,7 @@ def main() -> None:
         weights=weights(),
         files={names[path]: (path.stat().st_size, about) for path, about in described.items()},
         unknown=optional(paths.UNKNOWN),
-        formats=optional(paths.FORMATS),
+        formats=optional(paths.FORMAT_METRICS),
     )
     write_text(paths.MODEL_CARD, model_card(facts))
     write_json(paths.PROVENANCE, provenance(parameters.dataset, described))

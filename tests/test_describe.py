@@ -142,12 +142,15 @@ def test_prediction_sets_none_of_these_and_formats_are_in_the_card_once_they_are
     labels = read_json(paths.LABELS) | {"prediction_set": {"coverage": 0.95, "least_probability": 0.25}}
     write_json(paths.LABELS, labels)
     write_json(paths.UNKNOWN, UNKNOWN)
-    write_json(paths.FORMATS, {"onnx": FORMAT})
+    write_json(paths.FORMAT_METRICS, {"onnx": FORMAT})
     write_bytes("models/formats/classifier.onnx", b"12345")
+    # Their description is that of the shipped file.
+    write_json("models/formats/labels.json", labels)
     _, body = card()
     assert "for 95% of the images. On the test images it does for 97.0% (90.0% to 99.0%)" in body
     assert "refuses 100.0% of 60 generated pictures" in body
     rows = table_rows(body, "Files")
+    assert not any("formats/labels.json" in row[0] for row in rows)
     assert ["`formats/classifier.onnx`", "5", "the same classifier in another format"] in rows
     assert ["onnx", "5", "0.750", "90.0%", "0.012"] in rows
     assert "models/formats/classifier.onnx" in read_json(paths.PROVENANCE)["files"]

@@ -40,7 +40,8 @@ def with_values(text: str, changes: Mapping[str, str], source: str) -> str:
     expected = copy.deepcopy(before)
     for key, value in changes.items():
         *sections, name = key.split(".")
-        (value_of(expected, ".".join(sections)) if sections else expected)[name] = _parsed(value, key)
+        section: Any = value_of(expected, ".".join(sections)) if sections else expected
+        section[name] = _parsed(value, key)
     after = _parsed(changed, source)
     if after != expected:
         key = next((key for key in changes if value_of(after, key) != value_of(expected, key)), next(iter(changes)))
@@ -73,7 +74,7 @@ def _place(text: str, root: yaml.Node | None, key: str, source: str) -> tuple[in
     return start, max(start, _end(node))
 
 
-def _end(node: yaml.Node) -> int:
+def _end(node: yaml.Node | None) -> int:
     """Return the place after the last character of a value.
 
     PyYAML's own mark is behind the comments that follow a block of lines, such as a list with `-`.
@@ -81,4 +82,4 @@ def _end(node: yaml.Node) -> int:
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _end(last[1] if isinstance(last, tuple) else last)
-    return int(node.end_mark.index)
+    return int(node.end_mark.index) if node else 0

@@ -61,7 +61,7 @@ PROVENANCE = Path("models/provenance.json")
 REPORT = Path("report.html")
 OPERATING_POINTS = Path("metrics/operating_points.csv")
 UNKNOWN = Path("metrics/unknown.json")
-FORMATS = Path("metrics/formats.json")
+FORMATS = FORMAT_METRICS = Path("metrics/formats.json")
 BENCHMARK = Path("benchmark.json")
 # graft crossval, graft study
 CROSSVAL = Path("metrics/crossval.json")

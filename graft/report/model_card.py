@@ -24,6 +24,10 @@ PURPOSES = {
     "validation": "choosing the model, its image size and its temperature",
     "test": "the figures of this card",
 }
+SAME_SOURCE = (
+    "The test images come from the same source as the training images. Images of another camera, place or time were "
+    "not tested, and may be recognised less often."
+)
 FIGURES = ("precision", "recall", "f1")
 
 
@@ -193,8 +197,8 @@ def _prediction_sets(facts: Facts) -> str:
         return ""
     return (
         f"With a class for each probability of at least {setting['least_probability']:.4f}, and always the likeliest, "
-        f"a set should hold the right class for {setting['coverage']:.0%} of the images. On the test images it does for "
-        f"{found['coverage']:.1%} ({found['coverage_low']:.1%} to {found['coverage_high']:.1%}); a set has "
+        f"a set should hold the right class for {setting['coverage']:.0%} of the images. On the test images it does "
+        f"for {found['coverage']:.1%} ({found['coverage_low']:.1%} to {found['coverage_high']:.1%}); a set has "
         f"{found['mean_size']:.2f} classes in the mean."
     )
 
@@ -210,13 +214,12 @@ def _none_of_these(found: Mapping[str, Any]) -> str:
 
 
 def _limits(facts: Facts) -> list[str]:
+    suspects = f"{facts.data['suspects']} of them look wrong to the data check." if facts.data["suspects"] else ""
     few = [_name(row["class"], facts.labels) for row in facts.per_class if row["images"] < FEW_TEST_IMAGES]
     limits = [
-        "The test images come from the same source as the training images. Images of another camera, place or time "
-        "were not tested, and may be recognised less often.",
+        SAME_SOURCE,
         "It names one of its classes for every image, also for one that shows none of them or several.",
-        "Training takes the labels as they are."
-        + (f" {facts.data['suspects']} of them look wrong to the data check." if facts.data["suspects"] else ""),
+        f"Training takes the labels as they are. {suspects}".rstrip(),
     ]
     if few:
         named = ", ".join(few[:MOST_CLASSES]) + (", ..." if len(few) > MOST_CLASSES else "")
@@ -251,7 +254,7 @@ def _licences(facts: Facts) -> dict[str, str]:
     weights = {
         "none": "none were used.",
         "file": "a file of your own; ask where it comes from.",
-        "imagenet": f"those of {facts.backbone['backbone']}, trained on ImageNet; Graft's docs/licences.md names theirs.",
+        "imagenet": f"those of {facts.backbone['backbone']}, trained on ImageNet; docs/licences.md of Graft has more.",
     }
     return {
         "images": f"{licence}." if licence else "yours: Graft knows none for this data set.",
