@@ -58,6 +58,12 @@ def run(project, image_folder):
     return rows
 
 
+def write_unknown():
+    labels = read_json(paths.LABELS) | {"prediction_set": {"coverage": 0.95, "least_probability": 0.25}}
+    write_json(paths.LABELS, labels)
+    write_json(paths.UNKNOWN, UNKNOWN)
+
+
 def card():
     """Return the front matter and the text of the card that the stage writes."""
     describe.main()
@@ -85,10 +91,17 @@ def test_the_front_matter_has_what_the_hub_reads(run):
     assert figures["accuracy"] == pytest.approx(7 / 9, abs=5e-5)
 
 
-def test_the_card_has_every_section_in_order_and_each_table_is_whole(run):
+@pytest.mark.parametrize("more", [False, True])
+def test_the_card_has_every_section_in_order_and_each_table_is_whole(run, more):
+    if more:
+        write_unknown()
+        write_json(paths.FORMAT_METRICS, {"onnx": FORMAT})
     _, body = card()
-    assert re.findall(r"^## (.+)$", body, re.MULTILINE) == HEADINGS
+    assert re.findall(r"^## (.+)$", body, re.MULTILINE) == [
+        *HEADINGS[:4], *(["Prediction sets", "None of these"] if more else []), *HEADINGS[4:]
+    ]  # fmt: skip
     assert "\n\n\n" not in body
+    assert not re.search(r"[^\n]\n#+ ", body)
     # A table stands between empty lines, each row with as many cells as its head.
     for block in body.split("\n\n"):
         lines = block.splitlines()
@@ -139,13 +152,11 @@ def test_no_path_of_this_machine_is_in_either_file(run, project):
 
 
 def test_prediction_sets_none_of_these_and_formats_are_in_the_card_once_they_are_measured(run):
-    labels = read_json(paths.LABELS) | {"prediction_set": {"coverage": 0.95, "least_probability": 0.25}}
-    write_json(paths.LABELS, labels)
-    write_json(paths.UNKNOWN, UNKNOWN)
+    write_unknown()
     write_json(paths.FORMAT_METRICS, {"onnx": FORMAT})
     write_bytes("models/formats/classifier.onnx", b"12345")
     # Their description is that of the shipped file.
-    write_json("models/formats/labels.json", labels)
+    write_json("models/formats/labels.json", read_json(paths.LABELS))
     _, body = card()
     assert "for 95% of the images. On the test images it does for 97.0% (90.0% to 99.0%)" in body
     assert "refuses 100.0% of 60 generated pictures" in body

@@ -67,7 +67,8 @@ def model_card(facts: Facts) -> str:
     )
     body = environment.get_template("model_card.md").render(_content(facts))
     front = yaml.safe_dump(front_matter(facts), allow_unicode=True, sort_keys=False, width=120)
-    return f"---\n{front}---\n\n" + re.sub(r"\n{3,}", "\n\n", body)
+    # The parts that are left out leave empty lines, and Jinja takes those behind its own marks.
+    return f"---\n{front}---\n\n" + re.sub(r"\n{3,}", "\n\n", re.sub(r"\n(#+ )", r"\n\n\1", body))
 
 
 def data_set_name(dataset: str) -> str:
@@ -218,7 +219,7 @@ def _limits(facts: Facts) -> list[str]:
     few = [_name(row["class"], facts.labels) for row in facts.per_class if row["images"] < FEW_TEST_IMAGES]
     limits = [
         SAME_SOURCE,
-        "It names one of its classes for every image, also for one that shows none of them or several.",
+        "The probabilities name one of the classes for every image, also for one that shows none of them or several.",
         f"Training takes the labels as they are. {suspects}".rstrip(),
     ]
     if few:
