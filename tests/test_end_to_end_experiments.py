@@ -18,7 +18,7 @@ def first_learning_rate(history: str) -> float:
     return float(dict(zip(header.split(","), row.split(","), strict=True))["learning_rate"])
 
 
-def test_an_experiment_with_another_learning_rate_runs_three_stages_and_no_stage_when_it_is_repeated(finished, clone):
+def test_an_experiment_with_another_learning_rate_runs_four_stages_and_no_stage_when_it_is_repeated(finished, clone):
     history = Path("metrics/history.csv")
     output = clone.dvc("exp", "run", "-S", "lr=1e-4")
     assert ran(output) == ["fine_tune", "export", "evaluate", "describe"]
