@@ -24,7 +24,7 @@ from benchmarks.harness.results import Row
 
 CLAIM = "`dvc exp run -S lr=...`, the second and later"
 EPOCHS = 30
-STAGES = ["fine_tune", "export", "evaluate"]
+STAGES = ["fine_tune", "export", "evaluate", "describe"]
 
 
 def step_seconds(rows: Sequence[dict], step: int, epochs: int = EPOCHS) -> float:

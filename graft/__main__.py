@@ -18,6 +18,7 @@ COMMANDS = {
     "export": "Write the exported model in another format.",
     "benchmark": "Run each exported file in each runtime that is installed, on the test part.",
     "crossval": "Test the settings on every image: each fold of the split is the test part once.",
+    "preset": "Write a recipe of presets.yaml into params.yaml, or list them.",
     "relabel": "Correct labels by a table of images, such as metrics/suspects.csv.",
     "study": "Rank the variants of a study in studies.yaml.",
     "verify": "Run the pipeline of the last commit from nothing, and compare every output with dvc.lock.",

@@ -44,7 +44,7 @@ def test_every_example_is_accepted_by_its_command(name, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("predikt", r"did you mean 'predict'\?"), ("x", "known: benchmark, crossval, demo, export, ")]
+    ("name", "hint"), [("crosval", r"did you mean 'crossval'\?"), ("x", "known: benchmark, crossval, demo, export, ")]
 )
 def test_an_unknown_command_is_refused_with_the_nearest(name, hint):
     with pytest.raises(GraftError, match=f"^graft has no command '{name}'; {hint}"):
@@ -66,9 +66,9 @@ def test_two_dashes_are_no_value_of_an_option(arguments):
 
 
 def test_the_status_and_the_line_of_a_mistake_are_those_of_the_process(run_python):
-    done = run_python("-m", "graft", "predikt")
+    done = run_python("-m", "graft", "crosval")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: graft has no command 'predikt'; did you mean 'predict'?\n"
+    assert done.stderr == "error: graft has no command 'crosval'; did you mean 'crossval'?\n"
     assert run_python("-m", "graft", "predict").returncode == 2
     assert run_python("-m", "graft", "--help").returncode == 0
 

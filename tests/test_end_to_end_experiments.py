@@ -18,10 +18,10 @@ def first_learning_rate(history: str) -> float:
     return float(dict(zip(header.split(","), row.split(","), strict=True))["learning_rate"])
 
 
-def test_an_experiment_with_another_learning_rate_runs_three_stages_and_no_stage_when_it_is_repeated(finished, clone):
+def test_an_experiment_with_another_learning_rate_runs_four_stages_and_no_stage_when_it_is_repeated(finished, clone):
     history = Path("metrics/history.csv")
     output = clone.dvc("exp", "run", "-S", "lr=1e-4")
-    assert ran(output) == ["fine_tune", "export", "evaluate"]
+    assert ran(output) == ["fine_tune", "export", "evaluate", "describe"]
     ratio = 1e-4 / SMALL["lr"]
     before, after = (first_learning_rate((place.path / history).read_text()) for place in (finished, clone))
     assert after / before == pytest.approx(ratio)
@@ -48,7 +48,7 @@ def test_restore_brings_back_the_last_commit_after_an_experiment_and_a_refused_o
 def test_display_names_and_other_views_are_set_on_the_command_line_and_the_backbone_runs_no_more(clone):
     settings = ("augment.randaugment.count=2", "augment.shear=10", 'display_names={red: "红色", green: "vert"}')
     output = clone.dvc("exp", "run", *(part for setting in settings for part in ("-S", setting)))
-    assert ran(output) == ["resolve", "extract", "fine_tune", "export", "evaluate"]
+    assert ran(output) == ["resolve", "extract", "fine_tune", "export", "evaluate", "describe"]
     description = json.loads((clone.path / "models/labels.json").read_text(encoding="utf-8"))
     assert description["labels"] == ["blue", "green", "red"]
     assert description["display_names"] == {"green": "vert", "red": "红色"}
@@ -100,7 +100,7 @@ def test_queued_experiments_read_their_learning_rates_as_numbers_and_share_data_
         history = clone.git("show", f"{experiments(clone)[name]}:metrics/history.csv")
         assert first_learning_rate(history) / base == pytest.approx(float(rate) / SMALL["lr"])
         log = clone.dvc("queue", "logs", name)
-        assert ran(log) == ["fine_tune", "export", "evaluate"]
+        assert ran(log) == ["fine_tune", "export", "evaluate", "describe"]
         assert re.search(r"views of \d+ images, 0 computed now", log)
     # The workspace stays as it was.
     assert clone.git("status", "--porcelain") == ""
@@ -112,7 +112,7 @@ def origin(finished, tmp_path_factory):
     clone = finished.copied(tmp_path_factory.mktemp("origin"))
     clone.git("checkout", "--quiet", "-b", "proposal")
     clone.set(export__model="head", gate__max_drop=0.6)
-    assert ran(clone.dvc("repro")) == ["resolve", "export", "evaluate"]
+    assert ran(clone.dvc("repro")) == ["resolve", "export", "evaluate", "describe"]
     clone.commit("Export the head")
     return clone
 

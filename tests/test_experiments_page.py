@@ -12,15 +12,18 @@ import pytest
 import yaml
 from clones import ROOT, Clone, experiments, wait_for
 
-from graft.commands import predict, study
+from graft.commands import predict, preset, study
 from graft.commands.experiments import parse_settings
 from graft.settings import backbone_table, datasets, params
 from graft.settings.resolved import image_size
 
 PAGE = (ROOT / "docs/experiments.md").read_text(encoding="utf-8")
 STUDIES = yaml.safe_load((ROOT / "studies.yaml").read_text(encoding="utf-8"))
+PRESETS = preset.read_presets(ROOT / "presets.yaml")
 # How the page writes paths of the reader's own images and files.
 OWN = "/path/to/"
+# Before the name of an experiment that a test runs a second time.
+AGAIN = "again-"
 # Pixels that every backbone of the page takes; InceptionV3 needs the most.
 SMALL_SIZE, SMALL_CNN_SIZE = 80, 32
 
@@ -46,6 +49,12 @@ def grid(settings: dict[str, str]) -> list[dict[str, str]]:
     return [dict(zip(settings, chosen, strict=True)) for chosen in itertools.product(*values)]
 
 
+def recipe_of(name: str) -> dict[str, str]:
+    """Return the recipe of the preset that the page writes into params.yaml before the experiment of this name."""
+    name = name.removeprefix(AGAIN)
+    return preset.recipe(name, ROOT / "presets.yaml") if name in PRESETS else {}
+
+
 def parameters_of(arguments: list[str]) -> list[params.Parameters]:
     """Return the parameters of each experiment of a `dvc exp run` with these arguments."""
     found = EXPERIMENT.parse_args(arguments)
@@ -53,7 +62,7 @@ def parameters_of(arguments: list[str]) -> list[params.Parameters]:
     assert len(settings) == len(found.settings), "a key is set twice"
     chosen = grid(settings)
     assert found.queue or len(chosen) == 1, "a list of values needs --queue"
-    return [params.load(own_parameters.FILE, changes) for changes in chosen]
+    return [params.load(own_parameters.FILE, recipe_of(found.name) | changes) for changes in chosen]
 
 
 def check_experiment(arguments: list[str]) -> None:
@@ -74,6 +83,10 @@ def parsed(command: object, arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def check_preset(arguments: list[str]) -> None:
+    assert parsed(preset, arguments).name in PRESETS
+
+
 def check_study(arguments: list[str]) -> None:
     assert parsed(study, arguments).name in STUDIES
 
@@ -87,6 +100,7 @@ def check_prediction(arguments: list[str]) -> None:
 CHECKS = {
     "dvc exp run": check_experiment,
     "dvc queue": check_queue,
+    "graft preset": check_preset,
     "graft study": check_study,
     "graft predict": check_prediction,
 }
@@ -106,6 +120,20 @@ def lines_of(start: str) -> list[str]:
 EXPERIMENTS = {
     found.name: found for found in (EXPERIMENT.parse_args(split_command(line)[1]) for line in lines_of("dvc exp run"))
 }
+
+
+def own_settings(name: str) -> dict[str, object]:
+    """Return what the experiment of this name sets, in its preset and on the page: numbers as numbers, else text."""
+    settings = parse_settings(PRESETS[name].settings) | parse_settings(EXPERIMENTS[name].settings)
+    return {key: value_of(text) for key, text in settings.items()}
+
+
+def value_of(text: str) -> object:
+    return float(text) if re.fullmatch(r"[\d.]+(e-\d+)?", text) else text
+
+
+def values_of(texts: list[str]) -> dict[str, object]:
+    return {key: value_of(text) for key, text in parse_settings(texts).items()}
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: re.split(" -S|[\"']", line)[0])
@@ -130,25 +158,35 @@ def test_every_experiment_has_a_name_of_its_own_and_a_row_of_the_table():
         assert found.queue or f"| `{name}` |" in PAGE
 
 
+def test_every_block_writes_the_preset_of_its_experiments_name_before_it_runs():
+    for block in BLOCKS:
+        if (found := re.search(r"^dvc exp run -n (\S+)", block, re.MULTILINE)) and "--queue" not in block:
+            assert block.startswith(f"graft preset {found[1]}\n")
+
+
+def test_every_preset_but_default_has_a_block():
+    assert {line.split()[-1] for line in lines_of("graft preset")} == PRESETS.keys() - {"default"}
+
+
 def test_every_variant_of_the_augmentation_study_has_a_row():
     assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == list(STUDIES["augmentation"]["variants"])
 
 
 def test_the_network_of_the_augmentation_study_is_the_one_from_scratch():
-    settings = parse_settings(EXPERIMENTS["scratch"].settings)
+    settings = own_settings("scratch")
     # A study of many runs writes no logs.
     assert settings.pop("fine_tune.tensorboard") == "true"
     # The variant `none` sets it.
-    assert f"augment.views={settings.pop('augment.views')}" in STUDIES["augmentation"]["variants"]["none"]
-    assert settings.items() <= parse_settings(STUDIES["augmentation"]["settings"]).items()
+    assert settings.pop("augment.views") == values_of(STUDIES["augmentation"]["variants"]["none"])["augment.views"]
+    assert settings.items() <= values_of(STUDIES["augmentation"]["settings"]).items()
 
 
 @pytest.mark.parametrize("name", STUDIES["flower_photos"]["variants"])
 def test_the_networks_of_the_flower_photos_study_are_those_of_the_page(name):
     networks = STUDIES["flower_photos"]
-    of_page = parse_settings(EXPERIMENTS[name].settings)
+    of_page = own_settings(name)
     logs = {"head.tensorboard", "fine_tune.tensorboard"}
-    assert parse_settings(networks["settings"] + networks["variants"][name]) == {
+    assert values_of(networks["settings"] + networks["variants"][name]) == {
         key: value for key, value in of_page.items() if key not in logs
     }
 
@@ -223,8 +261,9 @@ def figures(clone: Clone, name: str, file: str) -> dict:
 def test_an_experiment_runs_and_exports_what_it_is_about(page, block):
     run_block(page, block)
     name = re.search(r"-n (\S+)", block)[1]
-    settings = parse_settings(EXPERIMENTS[name].settings)
-    assert figures(page, name, "export.json")["exported"] == settings["export.model"]
+    settings = recipe_of(name)
+    exported = figures(page, name, "export.json")["exported"]
+    assert exported == settings["export.model"] or settings["export.model"] == "best_on_validation"
     assert figures(page, name, "accuracy.json")["images"] > 0
     logged = "true" in (settings.get("head.tensorboard"), settings.get("fine_tune.tensorboard"))
     assert (page.path / "logs" / name).exists() == logged
@@ -264,7 +303,7 @@ def test_photos_are_named_by_a_pretrained_network(page, block):
 
 @pytest.mark.parametrize("block", blocks_with("graft predict", but="--imagenet"))
 def test_photos_are_named_by_the_retrained_network(page, block):
-    (experiment,) = (line for line in lines_of("dvc exp run") if " -n scratch " in line)
-    run_block(page, experiment.replace(" -n ", " -n retrained-"))
+    (experiment,) = (block for block in BLOCKS if " -n scratch " in block)
+    run_block(page, experiment.replace(" -n ", f" -n {AGAIN}"))
     printed = run_block(page, block)
     assert len(printed.splitlines()) == len(list((page.path / "photos").iterdir()))

@@ -8,6 +8,7 @@ import yaml
 from clones import ROOT
 from dvc.utils.serialize import modify_yaml
 
+from graft.__main__ import command
 from graft.settings import params
 
 FILE = ROOT / "params.yaml"
@@ -33,3 +34,19 @@ def test_an_experiment_changes_one_line_and_keeps_the_comments(tmp_path):
         values["fine_tune"]["patience"] = 3
     changed = [line for line in difflib.ndiff(text.splitlines(), path.read_text().splitlines()) if line[0] in "-+"]
     assert changed == ["- lr: 3.0e-4", "+ lr: 0.0001", "-   patience:", "+   patience: 3"]
+
+
+def test_after_a_preset_default_gives_back_every_byte(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    presets = (ROOT / "presets.yaml").read_text(encoding="utf-8")
+    (tmp_path / "presets.yaml").write_text(presets, encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    path.write_bytes(FILE.read_bytes())
+    # Of the user's own file the recipe is the user's too.
+    command(["preset", "default"])
+    before = path.read_bytes()
+    for name in yaml.safe_load(presets):
+        command(["preset", name])
+        params.load(path)
+        command(["preset", "default"])
+        assert path.read_bytes() == before, name

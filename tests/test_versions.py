@@ -94,13 +94,13 @@ def test_after_an_upgrade_nothing_is_mixed_and_the_advised_commands_redo_all_tha
     assert "versions have changed" in clone.dvc("repro", "--force", "--single-item", "resolve")
     output = clone.dvc("repro")
     # The others ran with these versions before, so that DVC has their outputs.
-    assert ran(output) == ["fine_tune", "export", "evaluate"]
+    assert ran(output) == ["fine_tune", "export", "evaluate", "describe"]
     for stage in ("download", "freeze", "extract", "inspect", "train_head"):
         assert f"Stage '{stage}' is cached - skipping run" in output
 
 
 @pytest.mark.parametrize(
-    "stage", ["download", "freeze", "extract", "inspect", "train_head", "fine_tune", "export", "evaluate"]
+    "stage", ["download", "freeze", "extract", "inspect", "train_head", "fine_tune", "export", "evaluate", "describe"]
 )
 def test_each_stage_that_computes_refuses_other_versions(project, run_python, stage):
     record_versions()

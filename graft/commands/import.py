@@ -5,7 +5,6 @@
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -19,12 +18,12 @@ import yaml
 from graft.commands import revisions
 from graft.commands.experiments import failure
 from graft.commands.mend import mend
+from graft.commands.parameters_text import with_values
 from graft.core import paths
 from graft.core.errors import GraftError, one_line
 from graft.core.files import write_text
 from graft.data.folders import check_links, find_images, skip_wrappers
 from graft.settings import datasets, params
-from graft.settings.yaml_file import parse_yaml
 
 EXAMPLE = "graft import ~/Pictures/flowers"
 # The folder of the repository for the data sets.
@@ -48,7 +47,9 @@ def main(arguments: Namespace) -> None:
     unsaved = bool(revisions.git("diff", "HEAD", "--name-only", "--", str(paths.PARAMETERS)).stdout)
     target = place_of(source)
     name = f"./{target}" if str(target) in datasets.entries() else str(target)
-    changed = with_value(with_value(text, "dataset", name), "dataset_sha256", None)
+    # Of a path with a line break only the first line, which is then refused.
+    shown = yaml.safe_dump(name, allow_unicode=True, width=float("inf")).split("\n")[0]
+    changed = with_values(text, {"dataset": shown, "dataset_sha256": ""}, str(paths.PARAMETERS))
     pointer = add_to_dvc(source, target)
     write_text(paths.PARAMETERS, changed)
     ignored = pointer.parent / ".gitignore"
@@ -139,32 +140,6 @@ def add_to_dvc(source: Path, target: Path) -> Path:
     pointer = datasets.dvc_file(target, Path()) or Path(f"{target}.dvc")
     _require(_dvc("add", "--quiet", str(pointer.with_suffix(""))), source)
     return Path(os.path.relpath(pointer))
-
-
-def with_value(text: str, key: str, value: str | None) -> str:
-    """Return params.yaml with another value of a top-level key: one line is changed, comments stay.
-
-    Parameters
-    ----------
-    text : params.yaml.
-    key : a top-level key with its value on one line.
-    value : None for none.
-
-    Raises
-    ------
-    GraftError
-        If there is no such line.
-    """
-    before = parse_yaml(text, str(paths.PARAMETERS))
-    shown = "" if value is None else " " + yaml.safe_dump(value, allow_unicode=True, width=float("inf")).split("\n")[0]
-    changed = re.sub(rf"^{key}:.*?(?=\s+#|\s*$)", lambda _: f"{key}:{shown}", text, count=1, flags=re.MULTILINE)
-    try:
-        after = parse_yaml(changed, str(paths.PARAMETERS))
-    except GraftError:
-        after = None
-    if not isinstance(before, dict) or after != before | {key: value}:
-        raise GraftError(f"{paths.PARAMETERS}: {key} is not on a line of its own; write `{key}:{shown}` there")
-    return changed
 
 
 def _dvc(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 PARAMETERS = Path("params.yaml")
 STUDIES = Path("studies.yaml")
+PRESETS = Path("presets.yaml")
 # The labels that the user has corrected.
 RELABELLED = Path("relabelled.csv")
 # The folders of all that the stages write.
@@ -63,6 +64,9 @@ UNKNOWN = Path("metrics/unknown.json")
 PREDICTIONS = Path("metrics/predictions.csv")
 FORMAT_METRICS = Path("metrics/formats.json")
 PLOTS = Path("metrics/plots")
+# describe
+MODEL_CARD = Path("models/model_card.md")
+PROVENANCE = Path("models/provenance.json")
 # graft report
 REPORT = Path("report.html")
 # graft export, graft benchmark
