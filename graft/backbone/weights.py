@@ -9,6 +9,7 @@ from collections import defaultdict
 from operator import itemgetter
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
@@ -16,6 +17,8 @@ from graft.backbone import hdf5_check
 from graft.core.errors import GraftError
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
+# A release of keras-applications added up the groups of ResNeXt by a convolution with constant weights of this name.
+CONSTANT = "_2_gconv"
 CHECK_SECONDS = 60
 CHECKED_BYTES_A_SECOND = 10**7
 
@@ -24,7 +27,8 @@ def draw_weights(model: keras.Model) -> None:
     """Set every kernel to random values that depend on the model's name alone; other weights do not change.
 
     The values are normal with variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), so that activations keep their
-    size from layer to layer. The fan-in of a depthwise kernel is its height times its width.
+    size from layer to layer. The fan-in of a depthwise kernel is its height times its width, and times its multiplier:
+    ResNeXt adds up so many of its outputs.
     """
     generator = np.random.default_rng(zlib.crc32(model.name.encode()))
     for layer in model.layers:
@@ -33,7 +37,7 @@ def draw_weights(model: keras.Model) -> None:
             kernel = getattr(layer, name, None)
             if kernel is not None:
                 depthwise = name == "depthwise_kernel" or type(layer).__name__ == "DepthwiseConv2D"
-                fan_in = np.prod(kernel.shape[:2] if depthwise else kernel.shape[:-1])
+                fan_in = np.prod(np.delete(kernel.shape, 2 if depthwise else -1))
                 kernel.assign(generator.standard_normal(kernel.shape, np.float32) * np.float32((2 / fan_in) ** 0.5))
 
 
@@ -61,7 +65,11 @@ def load_weights(model: keras.Model, path: str | Path, top: str = "without") -> 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            model.load_weights(path)
+            if _names_the_layers_of(model, path):
+                # By their order, Keras would not notice that two layers of the same shape have changed places.
+                model.load_weights(path, by_name=True)
+            else:
+                model.load_weights(path)
         _require_finite(model)
     # Keras raises what it meets on the way: TypeError, AttributeError, UnicodeError ... for names of other types.
     except Exception as error:
@@ -85,6 +93,21 @@ def _check_file(path: str | Path) -> None:
     else:
         return
     raise GraftError(f"weights: {path} is damaged, or not of Keras ({reason}); get the file again")
+
+
+def _names_the_layers_of(model: keras.Model, path: str | Path) -> bool:
+    """Return whether a file in Keras's older format has exactly the layers with weights that the model has."""
+    if str(path).endswith((".weights.h5", ".keras")):
+        return False
+    with h5py.File(path) as file:
+        group = file.get("model_weights", file)
+        found = {name for name in group if any(map(len, _weight_names(group[name]))) and not name.endswith(CONSTANT)}
+    return found == {layer.name for layer in model.layers if layer.weights}
+
+
+def _weight_names(group: h5py.Group) -> list[np.ndarray]:
+    # Keras divides a long list into several attributes: weight_names0, weight_names1 ...
+    return [names for key, names in group.attrs.items() if key.startswith("weight_names")]
 
 
 def _require_finite(model: keras.Model) -> None:

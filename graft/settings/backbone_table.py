@@ -39,7 +39,7 @@ class Backbone:
 
 # Sources of the accuracies: keras.io/api/applications; for MobileNetV3, the table in its docstring in Keras; for
 # MobileNetV2 of other widths (alpha), tensorflow/models, research/slim/nets/mobilenet/README.md; for EfficientNetLite,
-# tensorflow/tpu, models/official/efficientnet/lite/README.md.
+# tensorflow/tpu, models/official/efficientnet/lite/README.md; for ResNeXt, keras-team/keras-applications, README.md.
 RECORDS = (
     Backbone("EfficientNetLite0", 224, "efficientnet_lite", 75.1, None),
     Backbone("EfficientNetLite1", 240, "efficientnet_lite", 76.7, None),
@@ -86,6 +86,8 @@ RECORDS = (
     Backbone("ResNet50V2", 224, "resnet_v2", 76.0, 93.0),
     Backbone("ResNet101V2", 224, "resnet_v2", 77.2, 93.8),
     Backbone("ResNet152V2", 224, "resnet_v2", 78.0, 94.2),
+    Backbone("ResNeXt50", 224, "resnext", 77.7, 93.8),
+    Backbone("ResNeXt101", 224, "resnext", 78.7, 94.3),
     Backbone("VGG16", 224, "vgg16", 71.3, 90.1),
     Backbone("VGG19", 224, "vgg19", 71.3, 90.0),
     Backbone("Xception", 299, "xception", 79.0, 94.5, 71),
