@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 
-from graft.backbone import hdf5_check
+from graft.backbone import hdf5_check, slim_checkpoint
 from graft.core.errors import GraftError
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
@@ -42,12 +42,12 @@ def draw_weights(model: keras.Model) -> None:
 
 
 def load_weights(model: keras.Model, path: str | Path, top: str = "without") -> None:
-    """Read the weights of a model from a Keras file.
+    """Read the weights of a model from a Keras file or a TF-slim checkpoint.
 
     Parameters
     ----------
     model : changed in place.
-    path : of a `.h5`, `.weights.h5`, `.hdf5` or `.keras` file.
+    path : of a `.h5`, `.weights.h5`, `.hdf5` or `.keras` file, or of a checkpoint as `slim_checkpoint.load` takes it.
     top : ``with`` or ``without``: whether the model has its classification layers, for the error message.
 
     Raises
@@ -55,26 +55,37 @@ def load_weights(model: keras.Model, path: str | Path, top: str = "without") -> 
     GraftError
         If there is no such file, it is damaged, or it has the weights of another network, or only some of this one's.
     """
-    if not Path(path).is_file() or not str(path).endswith(SUFFIXES):
-        fault = "is no Keras weights file" if Path(path).exists() else "is no file"
-        raise GraftError(f"weights: {path} {fault}; give imagenet, none, or a Keras .h5, .weights.h5 or .keras file")
-    _check_file(path)
+    read = slim_checkpoint.load if slim_checkpoint.is_checkpoint(path) else _read_keras_file
+    if read is _read_keras_file:
+        _require_keras_file(path)
     # To find weights that are not in the file: Keras does not change those, and warns at most.
     for weight in model.weights:
         weight.assign(np.full(weight.shape, np.nan, np.float32))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            if _names_the_layers_of(model, path):
-                # By their order, Keras would not notice that two layers of the same shape have changed places.
-                model.load_weights(path, by_name=True)
-            else:
-                model.load_weights(path)
+        read(model, path)
         _require_finite(model)
     # Keras raises what it meets on the way: TypeError, AttributeError, UnicodeError ... for names of other types.
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise GraftError(f"weights: {path} does not hold the weights of {model.name} {top} top ({reason})") from error
+
+
+def _require_keras_file(path: str | Path) -> None:
+    if not Path(path).is_file() or not str(path).endswith(SUFFIXES):
+        fault = "is no Keras weights file" if Path(path).exists() else "is no file"
+        raise GraftError(
+            f"weights: {path} {fault}; give imagenet, none, or a Keras .h5, .weights.h5 or .keras file, or a .ckpt of "
+            "TF-slim"
+        )
+    _check_file(path)
+
+
+def _read_keras_file(model: keras.Model, path: str | Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        # By their order, Keras would not notice that two layers of the same shape have changed places.
+        options = {"by_name": True} if _names_the_layers_of(model, path) else {}
+        model.load_weights(path, **options)
 
 
 def _check_file(path: str | Path) -> None:
