@@ -142,6 +142,40 @@ def _untrained_resnext_classifier(record: Backbone) -> keras.Model:
     return _resnext(record, record.image_size, include_top=True)
 
 
+def _side_by_side(record: Backbone, image_size: int) -> keras.Model:
+    return _beside(record, image_size, [family_of(part).build(part, image_size) for part in record.parts])
+
+
+def _side_by_side_published(record: Backbone, image_size: int) -> keras.Model:
+    return _beside(record, image_size, [family_of(part).published(part, image_size) for part in record.parts])
+
+
+class _Whole(keras.layers.Wrapper):
+    """A network as one layer: no cut lies inside it, and none of its layers is trained."""
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        return self.layer(images, training=False)
+
+
+def _beside(record: Backbone, image_size: int, networks: list[keras.Model]) -> keras.Model:
+    """Return one network from images, values 0 to 255, to the features of several: a map of one place.
+
+    The features of each network have length 1, so that none counts for more than another.
+    """
+    images = keras.Input((image_size, image_size, 3), name="images")
+    features = []
+    for number, (part, network) in enumerate(zip(record.parts, networks, strict=True)):
+        x = _Whole(network, name=part.name)(family_of(part).scale(part, images))
+        x = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"average_{number}")(x)
+        features.append(keras.layers.UnitNormalization(name=f"unit_length_{number}")(x))
+    outputs = keras.layers.Concatenate(name="side_by_side")(features)
+    return number_names(keras.Model(images, outputs, name="_".join(part.name for part in record.parts)))
+
+
+def _unscaled(record: Backbone, images: keras.KerasTensor) -> keras.KerasTensor:
+    return images
+
+
 def _simple_cnn(record: Backbone, image_size: int) -> keras.Model:
     """Build three convolutions of 32 filters, each with ReLU and max pooling, to be trained from scratch.
 
@@ -202,6 +236,8 @@ FAMILIES = {
     "resnext": Family(
         _resnext, _resnext_scaling, _resnext_published, _resnext_classifier, _untrained_resnext_classifier
     ),
+    # Each network scales its images itself.
+    "side_by_side": Family(_side_by_side, _unscaled, _side_by_side_published),
     "simple_cnn": Family(_simple_cnn, _unit_scaling),
 }
 

@@ -92,6 +92,8 @@ def imagenet_classifier(name: str, weights: str = "imagenet") -> keras.Model:
         If the backbone has no published weights, they cannot be loaded, or the file is missing or of another network.
     """
     record = backbone_table.get(name)
+    if record.parts:
+        raise GraftError(f"backbone: {name} has no classes of ImageNet; name one of the networks")
     _require_published(record)
     if weights == "imagenet":
         return family_of(record).classifier(record)

@@ -32,6 +32,9 @@ def draw_weights(model: keras.Model) -> None:
     """
     generator = np.random.default_rng(zlib.crc32(model.name.encode()))
     for layer in model.layers:
+        if isinstance(layer, keras.layers.Wrapper):
+            draw_weights(layer.layer)
+            continue
         for name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
             # The attribute of a SeparableConv2D is `depthwise_kernel`, that of a DepthwiseConv2D is `kernel`.
             kernel = getattr(layer, name, None)

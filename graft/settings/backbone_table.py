@@ -21,6 +21,7 @@ class Backbone:
     top_1, top_5 : published ImageNet validation accuracy of the weights, in per cent; None if none is published.
     minimum_size : the smallest height and width that it takes, in pixels.
     alpha : the width multiplier, if it differs from that of the name without its suffix.
+    parts : the networks whose features stand side by side; none for a single network.
     """
 
     name: str
@@ -30,11 +31,12 @@ class Backbone:
     top_5: float | None = None
     minimum_size: int = 32
     alpha: float | None = None
+    parts: tuple["Backbone", ...] = ()
 
     @property
     def published(self) -> bool:
         """Whether there are ImageNet weights for it."""
-        return self.top_1 is not None
+        return all(part.published for part in self.parts) if self.parts else self.top_1 is not None
 
 
 # Sources of the accuracies: keras.io/api/applications; for MobileNetV3, the table in its docstring in Keras; for
@@ -97,14 +99,22 @@ BY_NAME = {record.name: record for record in RECORDS}
 NAMES = tuple(BY_NAME)
 
 
+# Between the names of networks whose features stand side by side.
+BESIDE = "+"
+
+
 def get(name: str) -> Backbone:
-    """Return the backbone of that name.
+    """Return the backbone of that name, or of several names with `BESIDE` between them.
 
     Raises
     ------
     GraftError
         If there is none; the message has the nearest names.
     """
+    if BESIDE in name:
+        parts = tuple(map(get, name.split(BESIDE)))
+        sizes = (max(part.image_size for part in parts), max(part.minimum_size for part in parts))
+        return Backbone(name, sizes[0], "side_by_side", minimum_size=sizes[1], parts=parts)
     if name not in BY_NAME:
         raise GraftError(f"backbone: {name!r} is not known; {nearest(name, NAMES)}")
     return BY_NAME[name]
