@@ -40,3 +40,26 @@ def test_the_page_has_the_figures_of_the_network(name):
 def test_the_page_has_a_line_for_every_backbone():
     page = PAGE.read_text(encoding="utf-8")
     assert all(f"\n| {name} | {backbone_table.get(name).image_size} | " in page for name in backbone_table.NAMES)
+
+
+def test_the_page_has_a_line_for_every_preset_of_kerashub_that_the_script_names():
+    from benchmarks.hub_presets import PRESETS
+
+    page = PAGE.read_text(encoding="utf-8")
+    assert all(f"\n| hub/{preset.name} | " in page for preset in PRESETS)
+
+
+def test_every_figure_of_a_preset_has_its_source():
+    from benchmarks.hub_presets import PRESETS, SOURCES
+
+    assert {preset.source for preset in PRESETS} == {*SOURCES, "-"}
+    assert all((preset.figure == "-") == (preset.source == "-") for preset in PRESETS)
+
+
+def test_small_networks_are_measured_and_large_ones_are_not(monkeypatch):
+    from benchmarks import backbones_table
+
+    monkeypatch.setattr(backbones_table, "MEASURED", 1)
+    assert backbones_table.measure("simple_cnn") > 0
+    monkeypatch.setattr(backbones_table, "MOST_MULTIPLY_ADDS", 1)
+    assert backbones_table.measure("simple_cnn") is None

@@ -130,7 +130,7 @@ def test_the_same_model_gives_the_same_bytes(data):
     first = {path: path.read_bytes() for path in METRICS.rglob("*.*")}
     evaluate.main()
     assert {path: path.read_bytes() for path in METRICS.rglob("*.*")} == first
-    assert len(first) == 12
+    assert len(first) == 13
 
 
 def test_the_hash_of_an_image_decides_whether_its_prediction_is_shown(data, monkeypatch):

@@ -78,7 +78,7 @@ def test_a_text_and_another_archive_are_refused(refusal, suffix, tmp_path):
 
 @pytest.mark.parametrize("name", ["a.npz", "a.pt", "a.pth", "a", "a.H5", "a.weights.json"])
 def test_a_file_that_is_not_of_keras_is_refused_by_its_name(refusal, name):
-    advice = "give imagenet, none, or a Keras .h5, .weights.h5 or .keras file"
+    advice = "give imagenet, none, or a Keras .h5, .weights.h5 or .keras file, or a .ckpt of TF-slim"
     assert refusal(name, b"PK") == f"is no Keras weights file; {advice}"
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
-from graft.backbone import efficientnet_lite
-from graft.backbone.weights import number_names
+from graft.backbone import efficientnet_lite, resnext
+from graft.backbone.weights import load_weights, number_names
 from graft.core.errors import GraftError
 from graft.settings.backbone_table import Backbone
 
@@ -66,9 +66,16 @@ def _keras_network(record: Backbone, image_size: int, include_top: bool = False)
 
 
 def _keras_published(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
+    with _one_line(record):
+        return _keras_application(record, image_size, weights="imagenet", include_top=include_top)
+
+
+@contextmanager
+def _one_line(record: Backbone) -> Iterator[None]:
+    """Turn whatever can go wrong with weights that Keras fetches into one line."""
     try:
         with _timeout():
-            return _keras_application(record, image_size, weights="imagenet", include_top=include_top)
+            yield
     # keras.utils.get_file raises a plain Exception where a download fails; a connection that breaks, a checksum that
     # differs, a full disk and a damaged file in Keras's own folder raise others.
     except Exception as error:
@@ -116,6 +123,59 @@ def _lite_published(record: Backbone, image_size: int) -> keras.Model:
     return model
 
 
+def _resnext(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
+    return number_names(resnext.build_resnext(record.name, image_size, include_top))
+
+
+def _resnext_published(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:
+    model = _resnext(record, image_size, include_top)
+    with _one_line(record):
+        load_weights(model, resnext.weights_file(record.name, include_top), "with" if include_top else "without")
+    return model
+
+
+def _resnext_classifier(record: Backbone) -> keras.Model:
+    return _resnext_published(record, record.image_size, include_top=True)
+
+
+def _untrained_resnext_classifier(record: Backbone) -> keras.Model:
+    return _resnext(record, record.image_size, include_top=True)
+
+
+def _side_by_side(record: Backbone, image_size: int) -> keras.Model:
+    return _beside(record, image_size, [family_of(part).build(part, image_size) for part in record.parts])
+
+
+def _side_by_side_published(record: Backbone, image_size: int) -> keras.Model:
+    return _beside(record, image_size, [family_of(part).published(part, image_size) for part in record.parts])
+
+
+class _Whole(keras.layers.Wrapper):
+    """A network as one layer: no cut lies inside it, and none of its layers is trained."""
+
+    def call(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        return self.layer(images, training=False)
+
+
+def _beside(record: Backbone, image_size: int, networks: list[keras.Model]) -> keras.Model:
+    """Return one network from images, values 0 to 255, to the features of several: a map of one place.
+
+    The features of each network have length 1, so that none counts for more than another.
+    """
+    images = keras.Input((image_size, image_size, 3), name="images")
+    features = []
+    for number, (part, network) in enumerate(zip(record.parts, networks, strict=True)):
+        x = _Whole(network, name=part.name)(family_of(part).scale(part, images))
+        x = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"average_{number}")(x)
+        features.append(keras.layers.UnitNormalization(name=f"unit_length_{number}")(x))
+    outputs = keras.layers.Concatenate(name="side_by_side")(features)
+    return number_names(keras.Model(images, outputs, name="_".join(part.name for part in record.parts)))
+
+
+def _unscaled(record: Backbone, images: keras.KerasTensor) -> keras.KerasTensor:
+    return images
+
+
 def _simple_cnn(record: Backbone, image_size: int) -> keras.Model:
     """Build three convolutions of 32 filters, each with ReLU and max pooling, to be trained from scratch.
 
@@ -157,6 +217,10 @@ def _lite_scaling(record: Backbone, images: keras.KerasTensor) -> keras.KerasTen
     return (images - 127.0) / 128.0
 
 
+def _resnext_scaling(record: Backbone, images: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.applications.imagenet_utils.preprocess_input(images, mode="torch")
+
+
 def _unit_scaling(record: Backbone, images: keras.KerasTensor) -> keras.KerasTensor:
     return images / 255.0
 
@@ -169,6 +233,11 @@ FAMILIES = {
     "efficientnet_lite": Family(
         _lite_network, _lite_scaling, _lite_published, _lite_classifier, _untrained_lite_classifier
     ),
+    "resnext": Family(
+        _resnext, _resnext_scaling, _resnext_published, _resnext_classifier, _untrained_resnext_classifier
+    ),
+    # Each network scales its images itself.
+    "side_by_side": Family(_side_by_side, _unscaled, _side_by_side_published),
     "simple_cnn": Family(_simple_cnn, _unit_scaling),
 }
 

@@ -92,7 +92,7 @@ def imagenet_classifier(name: str, weights: str = "imagenet") -> keras.Model:
         If the backbone has no published weights, they cannot be loaded, or the file is missing or of another network.
     """
     record = backbone_table.get(name)
-    if not record.published:
+    if record.parts or not record.published:
         raise GraftError(
             f"backbone: {name} has no classification layers for ImageNet; add `--backbone EfficientNetLite0`, or "
             "another one with accuracies in docs/backbones.md"

@@ -9,13 +9,16 @@ from collections import defaultdict
 from operator import itemgetter
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
-from graft.backbone import hdf5_check
+from graft.backbone import hdf5_check, slim_checkpoint
 from graft.core.errors import GraftError
 
 SUFFIXES = (".h5", ".hdf5", ".keras")
+# A release of keras-applications added up the groups of ResNeXt by a convolution with constant weights of this name.
+CONSTANT = "_2_gconv"
 CHECK_SECONDS = 60
 CHECKED_BYTES_A_SECOND = 10**7
 
@@ -24,26 +27,30 @@ def draw_weights(model: keras.Model) -> None:
     """Set every kernel to random values that depend on the model's name alone; other weights do not change.
 
     The values are normal with variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), so that activations keep their
-    size from layer to layer. The fan-in of a depthwise kernel is its height times its width.
+    size from layer to layer. The fan-in of a depthwise kernel is its height times its width, and times its multiplier:
+    ResNeXt adds up so many of its outputs.
     """
     generator = np.random.default_rng(zlib.crc32(model.name.encode()))
     for layer in model.layers:
+        if isinstance(layer, keras.layers.Wrapper):
+            draw_weights(layer.layer)
+            continue
         for name in ("kernel", "depthwise_kernel", "pointwise_kernel"):
             # The attribute of a SeparableConv2D is `depthwise_kernel`, that of a DepthwiseConv2D is `kernel`.
             kernel = getattr(layer, name, None)
             if kernel is not None:
                 depthwise = name == "depthwise_kernel" or type(layer).__name__ == "DepthwiseConv2D"
-                fan_in = np.prod(kernel.shape[:2] if depthwise else kernel.shape[:-1])
+                fan_in = np.prod(np.delete(kernel.shape, 2 if depthwise else -1))
                 kernel.assign(generator.standard_normal(kernel.shape, np.float32) * np.float32((2 / fan_in) ** 0.5))
 
 
 def load_weights(model: keras.Model, path: str | Path, top: str = "without") -> None:
-    """Read the weights of a model from a Keras file.
+    """Read the weights of a model from a Keras file or a TF-slim checkpoint.
 
     Parameters
     ----------
     model : changed in place.
-    path : of a `.h5`, `.weights.h5`, `.hdf5` or `.keras` file.
+    path : of a `.h5`, `.weights.h5`, `.hdf5` or `.keras` file, or of a checkpoint as `slim_checkpoint.load` takes it.
     top : ``with`` or ``without``: whether the model has its classification layers, for the error message.
 
     Raises
@@ -51,22 +58,37 @@ def load_weights(model: keras.Model, path: str | Path, top: str = "without") -> 
     GraftError
         If there is no such file, it is damaged, or it has the weights of another network, or only some of this one's.
     """
-    if not Path(path).is_file() or not str(path).endswith(SUFFIXES):
-        fault = "is no Keras weights file" if Path(path).exists() else "is no file"
-        raise GraftError(f"weights: {path} {fault}; give imagenet, none, or a Keras .h5, .weights.h5 or .keras file")
-    _check_file(path)
+    read = slim_checkpoint.load if slim_checkpoint.is_checkpoint(path) else _read_keras_file
+    if read is _read_keras_file:
+        _require_keras_file(path)
     # To find weights that are not in the file: Keras does not change those, and warns at most.
     for weight in model.weights:
         weight.assign(np.full(weight.shape, np.nan, np.float32))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            model.load_weights(path)
+        read(model, path)
         _require_finite(model)
     # Keras raises what it meets on the way: TypeError, AttributeError, UnicodeError ... for names of other types.
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise GraftError(f"weights: {path} does not hold the weights of {model.name} {top} top ({reason})") from error
+
+
+def _require_keras_file(path: str | Path) -> None:
+    if not Path(path).is_file() or not str(path).endswith(SUFFIXES):
+        fault = "is no Keras weights file" if Path(path).exists() else "is no file"
+        raise GraftError(
+            f"weights: {path} {fault}; give imagenet, none, or a Keras .h5, .weights.h5 or .keras file, or a .ckpt of "
+            "TF-slim"
+        )
+    _check_file(path)
+
+
+def _read_keras_file(model: keras.Model, path: str | Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        # By their order, Keras would not notice that two layers of the same shape have changed places.
+        options = {"by_name": True} if _names_the_layers_of(model, path) else {}
+        model.load_weights(path, **options)
 
 
 def _check_file(path: str | Path) -> None:
@@ -85,6 +107,21 @@ def _check_file(path: str | Path) -> None:
     else:
         return
     raise GraftError(f"weights: {path} is damaged, or not of Keras ({reason}); get the file again")
+
+
+def _names_the_layers_of(model: keras.Model, path: str | Path) -> bool:
+    """Return whether a file in Keras's older format has exactly the layers with weights that the model has."""
+    if str(path).endswith((".weights.h5", ".keras")):
+        return False
+    with h5py.File(path) as file:
+        group = file.get("model_weights", file)
+        found = {name for name in group if any(map(len, _weight_names(group[name]))) and not name.endswith(CONSTANT)}
+    return found == {layer.name for layer in model.layers if layer.weights}
+
+
+def _weight_names(group: h5py.Group) -> list[np.ndarray]:
+    # Keras divides a long list into several attributes: weight_names0, weight_names1 ...
+    return [names for key, names in group.attrs.items() if key.startswith("weight_names")]
 
 
 def _require_finite(model: keras.Model) -> None:

@@ -21,6 +21,7 @@ class Backbone:
     top_1, top_5 : published ImageNet validation accuracy of the weights, in per cent; None if none is published.
     minimum_size : the smallest height and width that it takes, in pixels.
     alpha : the width multiplier, if it differs from that of the name without its suffix.
+    parts : the networks whose features stand side by side; none for a single network.
     """
 
     name: str
@@ -30,16 +31,17 @@ class Backbone:
     top_5: float | None = None
     minimum_size: int = 32
     alpha: float | None = None
+    parts: tuple["Backbone", ...] = ()
 
     @property
     def published(self) -> bool:
         """Whether there are ImageNet weights for it."""
-        return self.top_1 is not None
+        return all(part.published for part in self.parts) if self.parts else self.top_1 is not None
 
 
 # Sources of the accuracies: keras.io/api/applications; for MobileNetV3, the table in its docstring in Keras; for
 # MobileNetV2 of other widths (alpha), tensorflow/models, research/slim/nets/mobilenet/README.md; for EfficientNetLite,
-# tensorflow/tpu, models/official/efficientnet/lite/README.md.
+# tensorflow/tpu, models/official/efficientnet/lite/README.md; for ResNeXt, keras-team/keras-applications, README.md.
 RECORDS = (
     Backbone("EfficientNetLite0", 224, "efficientnet_lite", 75.1, None),
     Backbone("EfficientNetLite1", 240, "efficientnet_lite", 76.7, None),
@@ -86,6 +88,8 @@ RECORDS = (
     Backbone("ResNet50V2", 224, "resnet_v2", 76.0, 93.0),
     Backbone("ResNet101V2", 224, "resnet_v2", 77.2, 93.8),
     Backbone("ResNet152V2", 224, "resnet_v2", 78.0, 94.2),
+    Backbone("ResNeXt50", 224, "resnext", 77.7, 93.8),
+    Backbone("ResNeXt101", 224, "resnext", 78.7, 94.3),
     Backbone("VGG16", 224, "vgg16", 71.3, 90.1),
     Backbone("VGG19", 224, "vgg19", 71.3, 90.0),
     Backbone("Xception", 299, "xception", 79.0, 94.5, 71),
@@ -95,14 +99,22 @@ BY_NAME = {record.name: record for record in RECORDS}
 NAMES = tuple(BY_NAME)
 
 
+# Between the names of networks whose features stand side by side.
+BESIDE = "+"
+
+
 def get(name: str) -> Backbone:
-    """Return the backbone of that name.
+    """Return the backbone of that name, or of several names with `BESIDE` between them.
 
     Raises
     ------
     GraftError
         If there is none; the message has the nearest names.
     """
+    if BESIDE in name:
+        parts = tuple(map(get, name.split(BESIDE)))
+        sizes = (max(part.image_size for part in parts), max(part.minimum_size for part in parts))
+        return Backbone(name, sizes[0], "side_by_side", minimum_size=sizes[1], parts=parts)
     if name not in BY_NAME:
         raise GraftError(f"backbone: {name!r} is not known; {nearest(name, NAMES)}")
     return BY_NAME[name]

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from graft.core.errors import GraftError, nearest
 from graft.core.paths import PARAMETERS
 from graft.images.randaugment import FULL
-from graft.settings import backbone_table
+from graft.settings import backbone_table, side_by_side
 from graft.settings.faults import first_fault
 from graft.settings.schema import (
     Auto,
@@ -263,12 +263,18 @@ class Parameters(Section):
             raise ValueError(f"write the name {wrong[0]} in quotes, '{wrong[0]}'")
         return {str(label): name for label, name in value.items()}
 
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _several_backbones(cls, value: object) -> object:
+        return side_by_side.joined(value)
+
     @field_validator("backbone")
     @classmethod
-    def _backbone_is_known(cls, name: str) -> str:
-        if name not in backbone_table.NAMES:
-            raise ValueError(f"no backbone is called {name!r}; {nearest(name, backbone_table.NAMES)}")
-        return name
+    def _backbone_is_known(cls, names: str) -> str:
+        for name in names.split(backbone_table.BESIDE):
+            if name not in backbone_table.NAMES:
+                raise ValueError(f"no backbone is called {name!r}; {nearest(name, backbone_table.NAMES)}")
+        return names
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> "Parameters":
@@ -285,6 +291,9 @@ class Parameters(Section):
             )
         if self.weights == "imagenet" and not backbone_table.get(self.backbone).published:
             raise ValueError(f"weights is imagenet, but {self.backbone} has none: set weights to none, or to a file")
+        several = bool(backbone_table.get(self.backbone).parts)
+        if several and (fault := side_by_side.fault(self.fine_tune.from_layer, self.pooling, self.weights)):
+            raise ValueError(fault)
         return self
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import reprlib
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from graft.core.files import write_json
 from graft.settings import backbone_table, datasets, params
 
 WEIGHT_NAMES = ("imagenet", "none")
+# What the names of a TensorFlow checkpoint's files have behind the name of the checkpoint.
+CHECKPOINT_PART = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
 
 
 def image_size(setting: int | str, dataset: str, backbone: str) -> int:
@@ -46,8 +49,14 @@ def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
 
     Parameters
     ----------
-    weights : of params.yaml: imagenet, none, or the path of a file (relative to `root`).
+    weights : of params.yaml: imagenet, none, or the path of a file or of a checkpoint (relative to `root`).
     root : the repository's folder.
+
+    Returns
+    -------
+    Path or dict
+        Of a checkpoint in several files, the one that ends in .index: it has a checksum of each variable, so it changes
+        where a value does.
 
     Raises
     ------
@@ -57,7 +66,10 @@ def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
     if weights in WEIGHT_NAMES:
         return {"weights": weights}
     path = root / os.path.expanduser(weights)
+    index = Path(f"{CHECKPOINT_PART.sub('', str(path))}.index")
     try:
+        if index.is_file():
+            return index
         is_file = path.is_file()
     except OSError as error:
         raise GraftError(f"weights: {reprlib.repr(weights)} cannot be read: {error.strerror}") from error
