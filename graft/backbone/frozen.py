@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from graft.backbone.build import build
+from graft.backbone.compile import Scaling
 from graft.backbone.cut import Cut, cut
+from graft.backbone.network import network_again
 from graft.core import paths
 from graft.core.files import read_json
 
@@ -14,12 +15,12 @@ class Backbone:
 
     Attributes
     ----------
-    name : a name of `backbone_table.NAMES`.
+    scaling : how its images are scaled: a name of `backbone_table.NAMES`, or a function, as `compile_network` takes it.
     cut : its two halves.
     pooling : how its feature map becomes features, a key of `settings.pooling.POOLINGS`.
     """
 
-    name: str
+    scaling: str | Scaling
     cut: Cut
     pooling: str
 
@@ -37,7 +38,6 @@ def frozen_backbone(image_size: int | None = None) -> Backbone:
         If a file is missing.
     """
     description = read_json(paths.BACKBONE_DESCRIPTION)
-    model = build(description["backbone"], image_size or description["image_size"], "none")
-    model.load_weights(paths.BACKBONE_WEIGHTS)
-    halves = cut(model, description["from_layer"], description["to_layer"])
-    return Backbone(description["backbone"], halves, description["pooling"])
+    network = network_again(description, image_size)
+    halves = cut(network.model, description["from_layer"], description["to_layer"])
+    return Backbone(network.scaling, halves, description["pooling"])

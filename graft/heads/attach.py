@@ -12,7 +12,7 @@ from graft.settings.pooling import pool_tensor
 
 
 def attach_head(top: keras.Model, pooling: str, head: Head) -> keras.Model:
-    """Return one model of `top`, pooling and head, from feature maps (images, h, w, c) to logits (images, classes)."""
+    """Return one model of `top`, pooling and head, from maps or tokens at the cut to logits (images, classes)."""
     return keras.Model(top.input, head_logits(pool_tensor(top.output, pooling), head))
 
 
@@ -41,4 +41,4 @@ def compile_classifier(backbone: Backbone, upper: keras.Model) -> bytes:
     upper : the part above the cut, as `attach_head` returns it: feature maps to logits.
     """
     logits = upper(backbone.cut.trunk.output)
-    return compile_network(keras.Model(backbone.cut.trunk.input, keras.ops.softmax(logits)), backbone.name)
+    return compile_network(keras.Model(backbone.cut.trunk.input, keras.ops.softmax(logits)), backbone.scaling)
