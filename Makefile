@@ -55,7 +55,7 @@ test: lint ## check style and types, and run the tests
 	pytest -n auto
 
 test-all: $(INSTALLED) ## run the slow tests too
-	pytest -n auto -m ''
+	pytest -n auto -m 'not network'
 
 test-kills: $(INSTALLED) ## kill `dvc repro` a hundred times: it must end with the same hashes
 	pytest -m kills

@@ -46,7 +46,7 @@ class Tokens(keras.layers.Layer):
         return super().get_config() | {"first": self.first, "positions": self.positions}
 
 
-class Block(keras.layers.Layer):
+class TransformerBlock(keras.layers.Layer):
     """A block of a transformer, with what it needs besides the tokens as constants.
 
     Parameters
@@ -80,12 +80,12 @@ class Block(keras.layers.Layer):
         return super().get_config() | {"inner": self.inner, "constants": self._constants()}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Block":
+    def from_config(cls, config: dict[str, Any]) -> "TransformerBlock":
         """Return a copy, without the weights, of the block that has this configuration."""
         return cls(**config | {"inner": cloned(config["inner"])})
 
 
-class AttentionPool(Block):
+class AttentionPool(TransformerBlock):
     """SigLIP's attention pooling as a class token: its vector comes before the tokens.
 
     From (batch, places, channels) to (batch, 1 + places, channels).

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from graft.backbone.clone import copied
-from graft.backbone.token_layers import AttentionPool, Block, ClassAndPlaces, Tokens, resized_positions
+from graft.backbone.token_layers import AttentionPool, ClassAndPlaces, Tokens, TransformerBlock, resized_positions
 
 Layers = list[keras.Layer]
 
@@ -139,7 +139,7 @@ def laid_open(backbone: keras.Model, image_size: int) -> keras.Model:
         x = copied(layer, x, name=f"before_{number}")
     constants = _constants(backbone, image_size, first)
     for number, block in enumerate(parts.blocks):
-        x = copied(Block(block, constants), x, name=f"block_{number}")
+        x = copied(TransformerBlock(block, constants), x, name=f"block_{number}")
     for number, layer in enumerate(parts.after):
         x = copied(layer, x, name=f"after_{number}")
     if parts.pooling is not None:

@@ -48,9 +48,11 @@ def decay_rates(
     """
     above, own_step = blocks_above(model), optimizer.update_step
 
-    def step(gradient: tf.Tensor, variable: keras.Variable, rate: tf.Tensor) -> None:
-        rates = tf.cast(rate, tf.float32) * flat.spread(variable, lambda weight: decay ** above[id(weight)])
-        if variable is flat.kernels:
+    def step(gradient: tf.Tensor, variable: tf.Variable, rate: tf.Tensor) -> None:
+        # Keras passes TensorFlow's variable in place of its own.
+        vector = flat.kernels if variable is flat.kernels.value else flat.vectors
+        rates = tf.cast(rate, tf.float32) * flat.spread(vector, lambda weight: decay ** above[id(weight)])
+        if vector is flat.kernels:
             variable.assign(variable - variable * weight_decay * rates)
         own_step(gradient, variable, rates)
 
