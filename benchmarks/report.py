@@ -19,6 +19,7 @@ BENCHMARKS = (
     "predict_start",
     "memory",
     "interpreters",
+    "hub_features",
 )
 # The words for the limit and for the figure, by the kind of a row.
 KINDS = {

@@ -40,7 +40,7 @@ def family(request, tmp_path_factory):
 
 
 def test_the_network_gives_what_the_preset_gives(family):
-    name, kind, loaded = family
+    _, kind, loaded = family
     images = np.asarray(loaded.preset.scaling(pixels(loaded.image_size)))
     np.testing.assert_allclose(images, pixels(loaded.image_size) * hub_presets.SCALE + hub_presets.OFFSET, atol=1e-5)
     outputs = np.asarray(hub.network(loaded, loaded.image_size, "imagenet")(images, training=False))
@@ -83,7 +83,7 @@ def test_the_compiled_network_agrees_and_has_the_same_bytes_when_built_again(fam
 
 
 def test_the_network_can_be_built_again_at_a_larger_size(family, tmp_path):
-    name, kind, loaded = family
+    name, _, loaded = family
     model = hub.network(loaded, loaded.image_size, "imagenet")
     model.save_weights(tmp_path / "a.weights.h5")
     # By half: position embeddings of a patch 8 go from 4 x 4 to 6 x 6.
