@@ -221,10 +221,3 @@ def test_the_image_encoder_of_a_pair_is_taken(tmp_path):
     images = PIXELS[:, :32, :32]
     outputs = hub.network(loaded, 32, "imagenet")(images)
     np.testing.assert_allclose(outputs, pair.vision_encoder({"images": images}), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.network
-def test_dinov2_small_gives_the_published_features():
-    """The linear classifier that Meta published for it finds what is on a photo; here: its size and its features."""
-    loaded = hub.load("hub/dinov2_small")
-    assert keras.ops.shape(loaded.backbone.embeddings.cls_token)[-1] == 384
