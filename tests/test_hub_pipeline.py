@@ -8,7 +8,7 @@ from pathlib import Path
 import hub_presets
 import numpy as np
 import pytest
-from clones import STAGES
+from clones import STAGES, Clone, ran
 
 from graft.core import paths
 from graft.core.errors import GraftError
@@ -153,6 +153,20 @@ def test_without_hub_nothing_of_it_is_imported(project, image_folder, run_python
     )
     result = run_python("-c", command, folder=project.folder)
     assert result.stdout.splitlines()[-1:] == ["set()"], result.stderr
+
+
+@pytest.mark.slow
+def test_dvc_notices_another_weights_file_in_a_local_preset(tmp_path, write_image_folder):
+    clone = Clone.of_working_files(tmp_path)
+    write_image_folder(clone.photos, count=4)
+    folder = hub_presets.write_preset(tmp_path / "dinov2_tiny")
+    clone.set(**SHORT | {"backbone": "hub/../dinov2_tiny", "image_size": 32, "pooling": "cls"})
+    assert ran(clone.dvc("repro", "freeze")) == ["resolve", "freeze"]
+    assert ran(clone.dvc("repro", "freeze")) == []
+    network = hub_presets.random_backbone("dinov2")
+    network.layernorm.beta.assign(np.full(32, 7.0))
+    network.save_weights(folder / "model.weights.h5")
+    assert "freeze" in ran(clone.dvc("repro", "freeze"))
 
 
 @pytest.mark.network

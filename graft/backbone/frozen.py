@@ -15,14 +15,21 @@ class Backbone:
 
     Attributes
     ----------
-    scaling : how its images are scaled: a name of `backbone_table.NAMES`, or a function, as `compile_network` takes it.
+    name : a name of `backbone_table.NAMES`, or ``hub/`` and a preset of KerasHub.
     cut : its two halves.
     pooling : how its feature map becomes features, a key of `settings.pooling.POOLINGS`.
+    own_scaling : of a preset, how its images are scaled; None for a network of the table, whose name says it.
     """
 
-    scaling: str | Scaling
+    name: str
     cut: Cut
     pooling: str
+    own_scaling: Scaling | None = None
+
+    @property
+    def scaling(self) -> str | Scaling:
+        """How its images are scaled, as `compile_network` takes it."""
+        return self.own_scaling or self.name
 
 
 def frozen_backbone(image_size: int | None = None) -> Backbone:
@@ -40,4 +47,5 @@ def frozen_backbone(image_size: int | None = None) -> Backbone:
     description = read_json(paths.BACKBONE_DESCRIPTION)
     network = network_again(description, image_size)
     halves = cut(network.model, description["from_layer"], description["to_layer"])
-    return Backbone(network.scaling, halves, description["pooling"])
+    own_scaling = network.scaling if callable(network.scaling) else None
+    return Backbone(description["backbone"], halves, description["pooling"], own_scaling)
