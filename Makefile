@@ -13,7 +13,8 @@ AGAINST :=
 SECONDS := 120
 
 # In the order of the report; what is measured with: make bench ARCHIVE=photos.tar WEIGHTS=file.h5 IMAGES=100 PAIRS=1
-BENCHMARKS := extract new_images fine_tune_epoch learning_rate from_archive predict_start predict_many memory interpreters
+BENCHMARKS := extract new_images fine_tune_epoch learning_rate from_archive predict_start predict_many memory interpreters \
+	hub_features
 MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
 	$(if $(IMAGES),--images $(IMAGES)) $(if $(PAIRS),--pairs $(PAIRS))
 
@@ -58,7 +59,7 @@ test: lint ## check style and types, and run the tests
 	pytest -n auto
 
 test-all: $(INSTALLED) ## run the slow tests too
-	pytest -n auto -m ''
+	pytest -n auto -m 'not network'
 
 test-kills: $(INSTALLED) ## kill `dvc repro` a hundred times: it must end with the same hashes
 	pytest -m kills

@@ -20,6 +20,7 @@ BENCHMARKS = (
     "predict_many",
     "memory",
     "interpreters",
+    "hub_features",
 )
 # The words for the limit and for the figure, by the kind of a row.
 KINDS = {

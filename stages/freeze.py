@@ -6,14 +6,14 @@ from graft.core.quiet import hidden, importing
 from graft.core.stage import run_stage
 from graft.settings import params
 from graft.settings.pooling import pool_tensor
-from graft.settings.resolved import image_size, resolved_weights
+from graft.settings.resolved import resolved_weights
 
 with importing():
     import keras
 
-    from graft.backbone.build import build
     from graft.backbone.compile import compile_network
     from graft.backbone.cut import Cut, cut
+    from graft.backbone.network import network
 
 
 def description(parameters: params.Parameters, size: int, halves: Cut, features: tuple[int, ...]) -> dict[str, object]:
@@ -35,16 +35,17 @@ def description(parameters: params.Parameters, size: int, halves: Cut, features:
 
 def main() -> None:
     parameters = params.load()
-    size = image_size(parameters.image_size, parameters.dataset, parameters.backbone)
-    model = build(parameters.backbone, size, resolved_weights(paths.WEIGHTS))
+    backbone = network(parameters, resolved_weights(paths.WEIGHTS))
+    model, size = backbone.model, backbone.image_size
     halves = cut(model, parameters.fine_tune.from_layer, parameters.fine_tune.to_layer)
     top = keras.Model(halves.top.input, pool_tensor(halves.top.output, parameters.pooling), name=halves.top.name)
     with hidden():
-        write_bytes(paths.TRUNK, compile_network(halves.trunk, parameters.backbone))
+        write_bytes(paths.TRUNK, compile_network(halves.trunk, backbone.scaling))
         write_bytes(paths.TOP, compile_network(top))
     with replacing(paths.BACKBONE_WEIGHTS) as path:
         model.save_weights(path)
-    write_json(paths.BACKBONE_DESCRIPTION, description(parameters, size, halves, top.output.shape[1:]))
+    own = description(parameters, size, halves, top.output.shape[1:])
+    write_json(paths.BACKBONE_DESCRIPTION, own | backbone.description)
     trainable = f"{len(halves.trainable)} layers above it trainable"
     print(f"{parameters.backbone} at {size} pixels, cut after {halves.point.after}, {trainable}")
 

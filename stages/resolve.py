@@ -6,6 +6,7 @@ Anything else becomes a small file that says what to fetch.
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from graft.core import paths, tensorboard
 from graft.core.errors import run
@@ -14,25 +15,31 @@ from graft.core.quiet import importing
 from graft.core.versions import record_versions
 from graft.data.folders import check_links, has_heic
 from graft.settings import datasets, params
+from graft.settings.backbone_table import is_hub
 from graft.settings.resolved import image_size, link_or_write, weights_source
 
 
-def check_layers(parameters: params.Parameters, size: int) -> None:
-    """Check that the backbone has the layers `fine_tune.from_layer` and `to_layer`.
+def checked_weights(parameters: params.Parameters, root: Path) -> Path | dict[str, Any]:
+    """Return what data/weights stands for, after the checks that need the network itself.
 
     Raises
     ------
     GraftError
-        If it does not, or the second is not after the first.
+        If the backbone is too large for its images, cannot be fetched, or does not have the layers
+        `fine_tune.from_layer` and `to_layer`.
     """
+    of_hub = is_hub(parameters.backbone)
+    if not of_hub:
+        image_size(parameters.image_size, parameters.dataset, parameters.backbone)
     first, end = parameters.fine_tune.from_layer, parameters.fine_tune.to_layer
-    if isinstance(first, float) and end is None:
-        return
-    # Names and numbers of layers need the network itself, and so TensorFlow, which takes seconds to start.
-    with importing():
-        from graft.backbone.build import build
-        from graft.backbone.cut import trained_layers
-    trained_layers(build(parameters.backbone, size, "none"), first, end)
+    if of_hub or not isinstance(first, float) or end is not None:
+        # It needs TensorFlow, which takes seconds to start.
+        with importing():
+            from graft.backbone.resolve import check_layers, preset_weights
+        if of_hub:
+            return preset_weights(parameters, root)
+        check_layers(parameters)
+    return weights_source(parameters.weights, root)
 
 
 def check_tensorboard(parameters: params.Parameters) -> None:
@@ -50,7 +57,6 @@ def check_tensorboard(parameters: params.Parameters) -> None:
 
 def main() -> None:
     parameters = params.load()
-    check_layers(parameters, image_size(parameters.image_size, parameters.dataset, parameters.backbone))
     check_tensorboard(parameters)
     require_formats(parameters.export.formats, "export.formats")
     # In a temporary experiment the current folder is a clone, but paths are relative to the repository itself.
@@ -58,7 +64,7 @@ def main() -> None:
     found = datasets.find(parameters.dataset, parameters.dataset_sha256, root)
     if isinstance(found, Path) and found.is_dir():
         check_links(found, parameters.dataset)
-    weights = weights_source(parameters.weights, root)
+    weights = checked_weights(parameters, root)
     source = found if isinstance(found, Path) else found.model_dump(exclude_none=True)
     link_or_write(paths.SOURCE, source, parameters.dataset)
     link_or_write(paths.WEIGHTS, weights, parameters.weights)

@@ -10,6 +10,7 @@ FINE_TUNE = {
     "optimizer": "adamw",
     "momentum": 0.9,
     "weight_decay": 0.0,
+    "layer_decay": 1.0,
     "schedule": "constant",
     "warmup": 0.0,
     "plateau_patience": 3,

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from typing import Any
 import keras
 
 from graft.backbone import efficientnet_lite, resnext
+from graft.backbone.timeouts import timeout
 from graft.backbone.weights import load_weights, number_names
 from graft.core.errors import GraftError
 from graft.settings.backbone_table import Backbone
 
-TIMEOUT_SECONDS = 30
 # EfficientNet's ImageNet weights expect one more division by the square root of the standard deviation
 # (keras.applications.efficientnet, at `weights == "imagenet"`).
 EFFICIENTNET_SCALES = [1 / deviation**0.5 for deviation in (0.229, 0.224, 0.225)]
@@ -74,7 +73,7 @@ def _keras_published(record: Backbone, image_size: int, include_top: bool = Fals
 def _one_line(record: Backbone) -> Iterator[None]:
     """Turn whatever can go wrong with weights that Keras fetches into one line."""
     try:
-        with _timeout():
+        with timeout():
             yield
     # keras.utils.get_file raises a plain Exception where a download fails; a connection that breaks, a checksum that
     # differs, a full disk and a damaged file in Keras's own folder raise others.
@@ -87,17 +86,6 @@ def _one_line(record: Backbone) -> Iterator[None]:
             f"backbone: the weights of {record.name} could not be fetched or read ({reason}); connect to the network, "
             f"delete a damaged file in {folder}, or give a local file as `weights`"
         ) from error
-
-
-@contextmanager
-def _timeout() -> Iterator[None]:
-    """Limit how long a server may be silent: Keras waits for ever."""
-    earlier = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(earlier)
 
 
 def _efficientnet(record: Backbone, image_size: int, include_top: bool = False) -> keras.Model:

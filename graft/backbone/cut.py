@@ -24,7 +24,7 @@ class CutPoint:
     after : str
         The name of the layer or operation whose output crosses.
     shape : tuple of int
-        The shape of that output without the batch: (height, width, channels).
+        The shape of that output without the batch: (height, width, channels), or of tokens (tokens, channels).
     """
 
     index: int

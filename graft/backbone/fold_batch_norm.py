@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from graft.backbone.clone import cloned
+
 # The layers that a BatchNorm can be folded into, with the attribute of the kernel whose outputs it scales.
 KERNELS = {
     keras.layers.Conv2D: "kernel",
@@ -36,8 +38,7 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
     targets = set(norms.values())
 
     def clone(layer: keras.Layer) -> keras.Layer:
-        changes = {"use_bias": True} if layer.name in targets else {}
-        return type(layer).from_config(layer.get_config() | changes)
+        return cloned(layer, use_bias=True) if layer.name in targets else cloned(layer)
 
     def call(layer: keras.Layer, *tensors: keras.KerasTensor, **options: Any) -> keras.KerasTensor:
         return tensors[0] if layer.name in norms else layer(*tensors, **options)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from graft.backbone.build import build
+from graft.backbone.compile import Scaling
 from graft.backbone.cut import Cut, cut
+from graft.backbone.network import network_again
 from graft.core import paths
 from graft.core.files import read_json
 
@@ -14,14 +15,21 @@ class Backbone:
 
     Attributes
     ----------
-    name : a name of `backbone_table.NAMES`.
+    name : a name of `backbone_table.NAMES`, or ``hub/`` and a preset of KerasHub.
     cut : its two halves.
     pooling : how its feature map becomes features, a key of `settings.pooling.POOLINGS`.
+    own_scaling : of a preset, how its images are scaled; None for a network of the table, whose name says it.
     """
 
     name: str
     cut: Cut
     pooling: str
+    own_scaling: Scaling | None = None
+
+    @property
+    def scaling(self) -> str | Scaling:
+        """How its images are scaled, as `compile_network` takes it."""
+        return self.own_scaling or self.name
 
 
 def frozen_backbone(image_size: int | None = None) -> Backbone:
@@ -37,7 +45,7 @@ def frozen_backbone(image_size: int | None = None) -> Backbone:
         If a file is missing.
     """
     description = read_json(paths.BACKBONE_DESCRIPTION)
-    model = build(description["backbone"], image_size or description["image_size"], "none")
-    model.load_weights(paths.BACKBONE_WEIGHTS)
-    halves = cut(model, description["from_layer"], description["to_layer"])
-    return Backbone(description["backbone"], halves, description["pooling"])
+    network = network_again(description, image_size)
+    halves = cut(network.model, description["from_layer"], description["to_layer"])
+    own_scaling = network.scaling if callable(network.scaling) else None
+    return Backbone(description["backbone"], halves, description["pooling"], own_scaling)

@@ -44,6 +44,19 @@ def draw_weights(model: keras.Model) -> None:
                 kernel.assign(generator.standard_normal(kernel.shape, np.float32) * np.float32((2 / fan_in) ** 0.5))
 
 
+def draw_nested_weights(model: keras.Model) -> None:
+    """Set every weight with two or more axes to random values that depend on the model's name alone.
+
+    As `draw_weights`, but also inside of layers that consist of layers.
+    """
+    generator = np.random.default_rng(zlib.crc32(model.name.encode()))
+    for weight in model.trainable_weights:
+        if len(weight.shape) > 1:
+            # Depthwise kernels have one output for each channel.
+            fan_in = np.prod(weight.shape[:2] if weight.shape[-1] == 1 else weight.shape[:-1])
+            weight.assign(generator.standard_normal(weight.shape, np.float32) * np.float32((2 / fan_in) ** 0.5))
+
+
 def load_weights(model: keras.Model, path: str | Path, top: str = "without") -> None:
     """Read the weights of a model from a Keras file or a TF-slim checkpoint.
 

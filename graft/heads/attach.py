@@ -18,7 +18,7 @@ SecondOutput = Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTenso
 
 
 def attach_head(top: keras.Model, pooling: str, head: Head) -> keras.Model:
-    """Return one model of `top`, pooling and head, from feature maps (images, h, w, c) to logits (images, classes)."""
+    """Return one model of `top`, pooling and head, from maps or tokens at the cut to logits (images, classes)."""
     return keras.Model(top.input, head_logits(pool_tensor(top.output, pooling), head))
 
 
@@ -61,11 +61,12 @@ def compile_classifier(
     if second:
         outputs.append(second(outputs[0], *features))
     model = keras.Model(backbone.cut.trunk.input, outputs if second else outputs[0])
-    return compile_network(model, backbone.name, prepare)
+    return compile_network(model, backbone.scaling, prepare)
 
 
 def _features(upper: keras.Model) -> keras.KerasTensor:
     # `head_logits` puts a Flatten before the dense layers.
     flatten = next(layer for layer in reversed(upper.layers) if isinstance(layer, keras.layers.Flatten))
     features = flatten.input
-    return keras.ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features
+    places = tuple(range(1, len(features.shape) - 1))
+    return keras.ops.mean(features, axis=places) if places else features

@@ -79,8 +79,8 @@ def candidates(parameters: params.Parameters, head: Head, table: ImageTable) -> 
     backbone_description = read_json(paths.BACKBONE_DESCRIPTION)
     validation = table.part("validation")
     free = params.can_be_enlarged(backbone_description["pooling"], backbone_description["resize"])
-    for scale in scales(parameters.export.test_resolution, free, len(validation)):
-        size = round(scale * backbone_description["image_size"])
+    chosen = scales(parameters.export.test_resolution, free, len(validation))
+    for size in image_sizes(chosen, backbone_description["image_size"], backbone_description.get("multiple_of", 1)):
         backbone = frozen_backbone(size)
         description = {
             "labels": list(table.classes),
@@ -120,6 +120,18 @@ def scales(setting: float | str, free: bool, validation_images: int) -> Sequence
     if setting != "auto":
         return [float(setting)]
     return SCALES if free and validation_images >= ENOUGH_FOR_SCALES else [1]
+
+
+def image_sizes(scales: Sequence[float], trained: int, multiple: int) -> list[int]:
+    """Return the image size at each scale, each once.
+
+    Parameters
+    ----------
+    scales : as `scales` returns them.
+    trained : the image size in training, in pixels.
+    multiple : the network takes only multiples of this size; a size between two of them becomes the smaller one.
+    """
+    return list(dict.fromkeys(round(scale * trained) // multiple * multiple for scale in scales))
 
 
 def unknown_display_names(setting: Mapping[str, str] | None, labels: Sequence[str]) -> list[str]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from graft.core.errors import GraftError, nearest
 
+# `hub/PRESET` is a vision model of KerasHub: `graft.backbone.hub` knows them, not this table.
+HUB = "hub/"
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -103,14 +106,21 @@ NAMES = tuple(BY_NAME)
 BESIDE = "+"
 
 
+def is_hub(name: str) -> bool:
+    """Return whether a backbone is one of KerasHub."""
+    return name.startswith(HUB)
+
+
 def get(name: str) -> Backbone:
     """Return the backbone of that name, or of several names with `BESIDE` between them.
 
     Raises
     ------
     GraftError
-        If there is none; the message has the nearest names.
+        If there is none, as for those of KerasHub; the message has the nearest names.
     """
+    if is_hub(name):
+        raise GraftError(f"backbone: {name} is a model of KerasHub; this works with a name of docs/backbones.md alone")
     if BESIDE in name:
         parts = tuple(map(get, name.split(BESIDE)))
         sizes = (max(part.image_size for part in parts), max(part.minimum_size for part in parts))

@@ -22,6 +22,7 @@ from graft.settings.schema import (
     Initializer,
     Layer,
     LearningRate,
+    MapPooling,
     Optimizer,
     Pooling,
     Range,
@@ -74,7 +75,7 @@ class Head(Section):
     l2: Annotated[float, Range(0, 1000)]
     initializer: Initializer
     ratio: Annotated[int, Range(1, 4096)]
-    pooling: Pooling
+    pooling: MapPooling
     epochs: Epochs
     patience: Epochs | None
     lr: LearningRate
@@ -151,6 +152,7 @@ class FineTune(Section):
     optimizer: Optimizer
     momentum: Share
     weight_decay: Annotated[float, Range(0, 10)]
+    layer_decay: Annotated[float, Range(0, 1, above=True)]
     schedule: Schedule
     warmup: Share
     plateau_patience: Epochs
@@ -271,6 +273,9 @@ class Parameters(Section):
     @field_validator("backbone")
     @classmethod
     def _backbone_is_known(cls, names: str) -> str:
+        # Those of KerasHub are known to it alone: `resolve` checks them.
+        if backbone_table.is_hub(names):
+            return names
         for name in names.split(backbone_table.BESIDE):
             if name not in backbone_table.NAMES:
                 raise ValueError(f"no backbone is called {name!r}; {nearest(name, backbone_table.NAMES)}")
@@ -288,6 +293,12 @@ class Parameters(Section):
             raise ValueError(
                 f"export.test_resolution is {self.export.test_resolution:g}, but with {fixed} it must be 1: "
                 "set 1 or auto"
+            )
+        if backbone_table.is_hub(self.backbone):
+            return self
+        if "cls" in self.pooling:
+            raise ValueError(
+                f"pooling is {self.pooling}, but {self.backbone} has no class token: set avg, max, avg+max or none"
             )
         if self.weights == "imagenet" and not backbone_table.get(self.backbone).published:
             raise ValueError(f"weights is imagenet, but {self.backbone} has none: set weights to none, or to a file")

@@ -29,10 +29,23 @@ def image_size(setting: int | str, dataset: str, backbone: str) -> int:
         If the backbone does not take such small images.
     """
     record = backbone_table.get(backbone)
-    size = setting if isinstance(setting, int) else datasets.entry_or_default(dataset).image_size or record.image_size
+    size = wanted_size(setting, dataset)[0] or record.image_size
     if size < record.minimum_size:
         raise GraftError(f"image_size: {size} is too small, {backbone} takes {record.minimum_size} or more")
     return size
+
+
+def wanted_size(setting: int | str, dataset: str) -> tuple[int | None, bool]:
+    """Return the pixels on each side that settings ask for, None for the backbone's own, and whether it is ``auto``.
+
+    Parameters
+    ----------
+    setting : `image_size` of params.yaml.
+    dataset : of params.yaml.
+    """
+    if isinstance(setting, int):
+        return setting, False
+    return datasets.entry_or_default(dataset).image_size, True
 
 
 def view_settings(augment: params.Augment, dataset: str) -> dict[str, object]:

@@ -21,7 +21,7 @@ from graft.images.augmentation import FLIPS
 from graft.images.loader import RESIZERS
 from graft.settings.initializers import INITIALIZERS
 from graft.settings.optimizers import OPTIMIZERS
-from graft.settings.pooling import POOLINGS
+from graft.settings.pooling import MAP_POOLINGS, POOLINGS
 from graft.settings.schedules import SCHEDULES
 
 
@@ -99,6 +99,7 @@ Size = Annotated[int, Range(1, 10**15), BeforeValidator(_bytes)]
 LearningRate = Annotated[float, Range(0, 100, above=True)]
 Layer = Annotated[int, Range(0, 10_000)] | Fraction | str
 Pooling = Annotated[str, OneOf(POOLINGS)]
+MapPooling = Annotated[str, OneOf(MAP_POOLINGS)]
 Optimizer = Annotated[str, OneOf(OPTIMIZERS)]
 Schedule = Annotated[str, OneOf(SCHEDULES)]
 Initializer = Annotated[str, OneOf(INITIALIZERS)]

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 Item = TypeVar("Item")
-# Maps, float16 or float32 (size, height, width, channels); labels, int32 (size,); weights, float32 (size,).
+# Maps or tokens, float16 or float32 (size, ...); labels, int32 (size,); weights, float32 (size,).
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -17,7 +17,7 @@ class Examples(NamedTuple):
     Attributes
     ----------
     read : callable
-        ``read(rows, epoch)`` returns the maps of some examples, float16 or float32 (rows, height, width, channels).
+        ``read(rows, epoch)`` returns the maps or tokens of some examples, float16 or float32 (rows, ...).
         `rows` is an int64 array of indices into `labels`. `epoch` counts from 0 and decides which view is read. A
         thread of its own calls it while the network computes the batch before.
     labels : int array (examples,)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from graft.backbone.clone import cloned
 from graft.training.precision import BFLOAT16, FLOAT32
 
 # TensorFlow takes as long for the gradient of a depthwise kernel on a small map as on a larger one. On maps of up to
@@ -167,7 +168,9 @@ def with_fast_gradients(model: keras.Model, precision: str = FLOAT32) -> keras.M
     """
 
     def clone(layer: keras.Layer) -> keras.Layer:
-        kind = next((kind for applies, kind in FORMS if applies(layer)), type(layer))
+        kind = next((kind for applies, kind in FORMS if applies(layer)), None)
+        if kind is None:
+            return cloned(layer)
         # Not for depthwise convolutions: TensorFlow's gradients of those in bfloat16 take five times as long.
         lower = {"dtype": "mixed_bfloat16"} if kind is _MatrixProduct and precision == BFLOAT16 else {}
         return kind.from_config(layer.get_config() | lower)

@@ -48,6 +48,19 @@ class FlatNetwork(keras.Model):
         vector.assign(values)
         return vector
 
+    def spread(self, vector: keras.Variable, number_of: Callable[[keras.Variable], float]) -> tf.Tensor:
+        """Return a number for each value of a vector, float32 (values,): that of the network's weight it belongs to.
+
+        Parameters
+        ----------
+        vector : `kernels` or `vectors`.
+        number_of : from a weight of the network to its number.
+        """
+        weights = next(weights for own, weights in self._parts() if own is vector)
+        return tf.concat(
+            [tf.fill([size], number_of(weight)) for weight, size in zip(weights, _sizes(weights), strict=True)], axis=0
+        )
+
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Let the network compute with these weights inside the block; gradients go to `trainable_variables`."""

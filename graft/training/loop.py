@@ -26,6 +26,7 @@ from graft.training.batches import Batch, Examples, mixup_weights, ordered_batch
 from graft.training.checkpoint import Checkpoint
 from graft.training.fast_gradients import with_fast_gradients
 from graft.training.flat_network import FlatNetwork
+from graft.training.layer_decay import decay_rates
 
 # An epoch's figures by their names, as `train` describes them.
 Row = dict[str, float]
@@ -52,7 +53,7 @@ def train(
     Parameters
     ----------
     model : keras.Model
-        Functional: maps, float32 (batch, height, width, channels), to logits, float32 (batch, classes). Its last layer
+        Functional: maps or tokens, float32 (batch, ...), to logits, float32 (batch, classes). Its last layer
         is the head, a Dense layer without activation. A good start for it is a head trained on frozen features (Kumar
         et al. 2022, arXiv 2202.10054). With its BatchNorms folded (`fold_batch_norms`) a step takes a quarter less.
     examples : Examples
@@ -88,7 +89,7 @@ def train(
     twin = with_fast_gradients(model, settings.precision)
     flat = FlatNetwork(twin)
     steps = math.ceil(len(examples.labels) / settings.batch_size)
-    flat.compile(optimizer=_optimizer(flat, settings, lr, steps * epochs))
+    flat.compile(optimizer=_optimizer(twin, flat, settings, lr, steps * epochs))
     callbacks = _callbacks(flat, settings, validation is not None, log_folder)
     dropout = keras.layers.Dropout(settings.dropout, seed=seed)
     step = _training_step(twin, flat, settings, dropout)
@@ -139,16 +140,21 @@ def logits(
         yield forward(examples)
 
 
-def _optimizer(model: FlatNetwork, settings: params.FineTune, lr: float, steps: int) -> keras.Optimizer:
+def _optimizer(
+    network: keras.Model, model: FlatNetwork, settings: params.FineTune, lr: float, steps: int
+) -> keras.Optimizer:
+    one_rate = settings.layer_decay == 1
     optimizer = build_optimizer(
         settings.optimizer,
         settings.momentum,
         learning_rate=learning_rate(settings.schedule, lr, steps, settings.warmup),
-        weight_decay=settings.weight_decay,
+        weight_decay=settings.weight_decay if one_rate else 0.0,
         **ema_options(settings.ema, steps),
     )
     # Weight decay is for kernels only: He et al. 2018, arXiv 1812.01187, section 3.1.
     optimizer.exclude_from_weight_decay(var_list=[model.vectors])
+    if not one_rate:
+        decay_rates(optimizer, model, network, settings.layer_decay, settings.weight_decay)
     optimizer.build(model.trainable_variables)
     return optimizer
 

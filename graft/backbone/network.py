@@ -1,0 +1,80 @@
+"""The backbone of params.yaml, from the table or from KerasHub: built with its weights, or built again from them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from graft.backbone.build import build
+from graft.core import paths
+from graft.settings import params
+from graft.settings.backbone_table import is_hub
+from graft.settings.resolved import image_size, wanted_size
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone with its weights.
+
+    Attributes
+    ----------
+    model : from scaled images to the last feature map, or to tokens.
+    image_size : pixels on each side of its images.
+    scaling : how images are scaled, as `compile_network` takes it.
+    description : what data/backbone/backbone.json has of a network of KerasHub, so that later stages do not need the
+        preset; empty for a network of the table.
+    """
+
+    model: keras.Model
+    image_size: int
+    scaling: str | Callable[[tf.Tensor], tf.Tensor]
+    description: dict[str, Any] = field(default_factory=dict)
+
+
+def network(parameters: params.Parameters, weights: str) -> Network:
+    """Return the backbone that parameters name.
+
+    Parameters
+    ----------
+    parameters : `backbone`, `image_size` and `dataset` are used.
+    weights : imagenet, none, or the path of a file; for KerasHub also that of the preset's folder.
+
+    Raises
+    ------
+    GraftError
+        As `build.build`, `hub.load` and `hub.network` do.
+    """
+    name = parameters.backbone
+    if not is_hub(name):
+        size = image_size(parameters.image_size, parameters.dataset, name)
+        return Network(build(name, size, weights), size, name)
+    from graft.backbone import hub
+    from graft.backbone.hub_graph import multiple_of
+
+    loaded = hub.load(name, weights != "none")
+    size = hub.fitting_size(loaded, *wanted_size(parameters.image_size, parameters.dataset))
+    model = hub.network(loaded, size, weights)
+    extra = {"preset": asdict(loaded.preset), "multiple_of": multiple_of(loaded.backbone)}
+    return Network(model, size, loaded.preset.scaling, extra)
+
+
+def network_again(description: Mapping[str, Any], size: int | None = None) -> Network:
+    """Return the network of data/backbone.
+
+    Parameters
+    ----------
+    description : the content of data/backbone/backbone.json.
+    size : pixels on each side of its images; None for those of the description.
+    """
+    name, trained_size = description["backbone"], description["image_size"]
+    size = size or trained_size
+    if "preset" not in description:
+        model = build(name, size, "none")
+        model.load_weights(paths.BACKBONE_WEIGHTS)
+        return Network(model, size, name)
+    from graft.backbone import hub
+
+    preset = hub.Preset(**description["preset"])
+    return Network(hub.rebuilt(name, preset, size, paths.BACKBONE_WEIGHTS, trained_size), size, preset.scaling)
