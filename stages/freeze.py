@@ -13,7 +13,7 @@ with importing():
 
     from graft.backbone.compile import compile_network
     from graft.backbone.cut import Cut, cut
-    from graft.backbone.network import network
+    from graft.backbone.pretrained import network
 
 
 def description(parameters: params.Parameters, size: int, halves: Cut, features: tuple[int, ...]) -> dict[str, object]:

@@ -75,8 +75,7 @@ FAMILIES = {
         IMAGES
         | {"stem_filters": 8, "stem_kernel_size": 3, "stem_strides": 1, "stem_padding": "same"}
         | {"stackwise_depth": [1, 2], "stackwise_strides": [2, 2], "stackwise_num_filters": [16, 32]}
-        | {"block_type": "dark_block", "stage_type": "csp", "block_ratio": [1.0, 1.0], "bottle_ratio": [1.0, 1.0]}
-        | {"expand_ratio": [1.0, 1.0]},
+        | {"block_type": "dark_block", "stage_type": "csp", "bottle_ratio": [0.5], "expand_ratio": [2.0]},
     ),
     "xception": (
         "XceptionBackbone",

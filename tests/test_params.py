@@ -13,7 +13,7 @@ from graft.settings import params
 from graft.settings.faults import RENAMED
 from graft.settings.initializers import INITIALIZERS
 from graft.settings.optimizers import OPTIMIZERS
-from graft.settings.pooling import POOLINGS
+from graft.settings.pooling import MAP_POOLINGS, POOLINGS
 from graft.settings.schedules import SCHEDULES
 from graft.settings.schema import Section
 
@@ -322,7 +322,7 @@ def test_a_seed_may_be_as_large_as_every_library_takes(load, key):
     [
         ("resize", RESIZERS),
         ("pooling", POOLINGS),
-        ("head__pooling", POOLINGS),
+        ("head__pooling", MAP_POOLINGS),
         ("head__kind", TRAINERS),
         ("head__initializer", INITIALIZERS),
         ("head__optimizer", OPTIMIZERS),

@@ -1,6 +1,8 @@
 """A backbone of KerasHub as a graph that can be cut: of a known image size, with one input and one output."""
 
 import math
+import re
+from collections import Counter
 
 import keras
 
@@ -31,6 +33,8 @@ def graph(backbone: keras.Model, image_size: int, name: str) -> keras.Model:
     else:
         model = _functional(backbone, image_size)
     model.name = name
+    for layer in model.layers:
+        _number_inner_names(layer)
     return number_names(model)
 
 
@@ -41,6 +45,19 @@ def multiple_of(backbone: keras.Model) -> int:
         return math.prod(strides)
     patch = getattr(backbone, "patch_size", 1)
     return patch if isinstance(patch, int) else int(patch[0])
+
+
+def _number_inner_names(layer: keras.Layer) -> None:
+    """Give layers inside of a layer that have automatic names the numbers of a fresh session, as `number_names` does.
+
+    Compiled networks hold these names too.
+    """
+    counts: Counter[str] = Counter()
+    for inner in layer._flatten_layers(include_self=False):  # noqa: SLF001
+        prefix = re.sub(r"_\d+\Z", "", inner.name)
+        if prefix.replace("_", "") == type(inner).__name__.lower():
+            inner.name = f"{prefix}_{counts[prefix]}"
+            counts[prefix] += 1
 
 
 def _hgnet(backbone: keras.Model, image_size: int) -> keras.Model:
