@@ -49,11 +49,13 @@ def main(arguments: Namespace) -> None:
     target = place_of(source)
     name = f"./{target}" if str(target) in datasets.entries() else str(target)
     changed = with_value(with_value(text, "dataset", name), "dataset_sha256", None)
+    replaced = source != target.absolute() and os.path.lexists(target)
     pointer = add_to_dvc(source, target)
     write_text(paths.PARAMETERS, changed)
     ignored = pointer.parent / ".gitignore"
     files = shlex.join(map(str, (paths.PARAMETERS, pointer, ignored)))
-    print(f"{one_line(source)} is under DVC as {one_line(target)}, and `dataset` in params.yaml names it")
+    instead = ", in place of what was there" if replaced else ""
+    print(f"{one_line(source)} is under DVC as {one_line(target)}{instead}, and `dataset` in params.yaml names it")
     if unsaved:
         print("params.yaml has other changes too that are not committed: see `git diff params.yaml`")
     print(f"next: git add {files} && git commit -m {shlex.quote(f'Data set {target.name}')} && dvc repro")
