@@ -159,3 +159,15 @@ def test_the_counts_of_the_catalog_include_the_images_that_are_refused():
     files = [ImageFile(Path(f"{label}/{number}.jpg"), label, "") for label in "ab" for number in range(2)]
     images = [CheckedImage(file, refused="damaged" if file.path.name == "1.jpg" else "") for file in files]
     require_complete(images, Entry(images=4, classes=2), strict=False, dataset="photos")
+
+
+def test_a_class_whose_images_are_all_refused_is_an_error_with_the_reason_of_the_first(check):
+    images = [
+        CheckedImage(ImageFile(Path("a/1.jpg"), "a", "")),
+        CheckedImage(ImageFile(Path("b\t/1.jpg"), "b\t", ""), refused="its name has a control character"),
+    ]
+    with pytest.raises(
+        GraftError,
+        match=r"^x: no readable image in class folder 'b\\t'; .*; the first image of 'b\\t' is refused: its name",
+    ):
+        require_complete(images, Entry(), False, "x")

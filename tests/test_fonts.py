@@ -41,6 +41,12 @@ def test_usual_names_are_drawn_by_the_font_that_matplotlib_brings(tmp_path, caps
     assert capsys.readouterr().err == ""
 
 
+def test_a_long_name_is_cut_so_that_the_figure_has_room(tmp_path, capsys):
+    with fonts.class_names(["a" * 200, "b"], ["a", "b"]) as drawn:
+        assert drawn == ["a" * 33 + "...", "b"]
+    assert capsys.readouterr().err == ""
+
+
 def test_a_character_that_the_first_font_lacks_is_drawn_by_another(tmp_path, rare_character, capsys):
     with fonts.class_names([rare_character * 3, "b"], ["a", "b"]) as drawn:
         assert drawn == [rare_character * 3, "b"]

@@ -149,11 +149,11 @@ def test_a_checksum_of_an_earlier_archive_is_emptied(repository):
 
 def test_a_folder_that_has_changed_is_imported_again_under_its_name_and_git_has_the_way_back(repository):
     photos, own = repository.path / "photos" / NAME, repository.folder / NAME
-    repository.run(*IMPORT, own)
+    assert "in place of" not in repository.run(*IMPORT, own)
     repository.commit("Photos")
     (own / "red/000.jpg").unlink()
     shutil.copy(own / "red/001.png", own / "red/new.png")
-    repository.run(*IMPORT, own)
+    assert f"is under DVC as photos/{NAME}, in place of what was there, and" in repository.run(*IMPORT, own)
     assert not (photos / "red/000.jpg").exists()
     assert (photos / "red/new.png").exists()
     assert changed_lines(repository, "params.yaml") == []

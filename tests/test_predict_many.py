@@ -128,6 +128,15 @@ def test_lines_of_standard_input_that_name_no_image_are_named_and_the_others_cla
     ]
 
 
+@pytest.mark.parametrize("line", [b"a\0b/*.jpg", b"a\0*", b"*/" * 3000, b"\xff/[", b"x" * 5000 + b"/*"])
+def test_binary_rubbish_in_standard_input_is_a_line_for_each_of_its_lines(run_predict, image_folder, give_input, line):
+    give_input(line + b"\n" + str(image_folder / "blue").encode() + b"\n")
+    status, lines, errors = run_predict("-")
+    assert status == 2
+    assert len(lines) == len(list((image_folder / "blue").iterdir()))
+    assert [error.startswith("error: ") for error in errors] == [True]
+
+
 def test_standard_input_without_a_line_is_one_line(run_predict, give_input):
     give_input(b"")
     with pytest.raises(GraftError, match=r"^standard input has no line; give it a path a line$"):

@@ -47,7 +47,11 @@ def matches(argument: str) -> list[str]:
     """Return what a shell would put in the place of an argument, sorted: itself, or what matches its pattern."""
     if os.path.exists(argument) or not glob.has_magic(argument):  # noqa: PTH110 - as in `files_of`
         return [argument]
-    return sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - of a whole path
+    try:
+        return sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - of a whole path
+    except (ValueError, RecursionError):
+        # It has a NUL, or thousands of folders: nothing has such a name.
+        return []
 
 
 def _files_at(path: Path) -> list[Path]:

@@ -50,11 +50,13 @@ def main(arguments: Namespace) -> None:
     # Of a path with a line break only the first line, which is then refused.
     shown = yaml.safe_dump(name, allow_unicode=True, width=float("inf")).split("\n")[0]
     changed = with_values(text, {"dataset": shown, "dataset_sha256": ""}, str(paths.PARAMETERS))
+    replaced = source != target.absolute() and os.path.lexists(target)
     pointer = add_to_dvc(source, target)
     write_text(paths.PARAMETERS, changed)
     ignored = pointer.parent / ".gitignore"
     files = shlex.join(map(str, (paths.PARAMETERS, pointer, ignored)))
-    print(f"{one_line(source)} is under DVC as {one_line(target)}, and `dataset` in params.yaml names it")
+    instead = ", in place of what was there" if replaced else ""
+    print(f"{one_line(source)} is under DVC as {one_line(target)}{instead}, and `dataset` in params.yaml names it")
     if unsaved:
         print("params.yaml has other changes too that are not committed: see `git diff params.yaml`")
     print(f"next: git add {files} && git commit -m {shlex.quote(f'Data set {target.name}')} && dvc repro")

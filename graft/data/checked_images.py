@@ -125,7 +125,8 @@ def require_complete(images: list[CheckedImage], entry: Entry, strict: bool, dat
             "mend or remove them, or set strict: false"
         )
     labels = {image.file.label for image in images}
-    require_images(labels, {image.file.label for image in images if not image.refused}, dataset)
+    reasons = {image.file.label: image.refused for image in reversed(refused)}
+    require_images(labels, {image.file.label for image in images if not image.refused}, dataset, reasons)
     for kind, count, expected in (("images", len(images), entry.images), ("classes", len(labels), entry.classes)):
         if expected not in (None, count):
             raise GraftError(f"{dataset}: {count} {kind} found, but its catalog entry says {expected}")

@@ -126,8 +126,16 @@ def case_pairs(labels: Iterable[str]) -> list[list[str]]:
     return [names for names in alike.values() if len(names) > 1]
 
 
-def require_images(labels: set[str], labels_with_images: set[str], dataset: str) -> None:
+def require_images(
+    labels: set[str], labels_with_images: set[str], dataset: str, refused: Mapping[str, str] | None = None
+) -> None:
     """Check that every class has a readable image.
+
+    Parameters
+    ----------
+    labels, labels_with_images : all classes, and those that have one.
+    dataset : what an error calls it.
+    refused : why an image of a class is refused, where one is.
 
     Raises
     ------
@@ -135,9 +143,11 @@ def require_images(labels: set[str], labels_with_images: set[str], dataset: str)
         If one has none.
     """
     if empty := sorted(labels - labels_with_images):
+        reason = (refused or {}).get(empty[0])
+        why = f"; the first image of {empty[0]!r} is refused: {reason}" if reason else ""
         raise GraftError(
             f"{dataset}: no readable image in class folder {', '.join(map(repr, empty))}; fill or remove it "
-            f"(known are {', '.join(loader.SUFFIXES)})"
+            f"(known are {', '.join(loader.SUFFIXES)}){why}"
         )
 
 

@@ -8,6 +8,8 @@ import matplotlib
 from matplotlib.font_manager import fontManager
 from matplotlib.ft2font import FT2Font
 
+# Characters. A figure has no room for more.
+LONGEST = 36
 # matplotlib brings the first two. It draws each character with the first of the installed fonts that has it.
 FAMILIES = (
     "DejaVu Sans",
@@ -44,7 +46,7 @@ def class_names(names: Sequence[str], labels: Sequence[str]) -> Iterator[list[st
     """Yield the names that figures can draw, one per class; fonts for them are set while the block runs.
 
     Where no installed font of `FAMILIES` has all characters of a name, its label is used, and where none has those of
-    the label, the number of the class. One line on standard error says so.
+    the label, the number of the class. One line on standard error says so. Long names are cut.
 
     Parameters
     ----------
@@ -62,4 +64,4 @@ def class_names(names: Sequence[str], labels: Sequence[str]) -> Iterator[list[st
     if replaced:
         print(f"warning: no font has all characters; the figures show {', '.join(replaced)}", file=sys.stderr)
     with matplotlib.rc_context({"font.family": families}):
-        yield drawn
+        yield [text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..." for text in drawn]
