@@ -145,7 +145,7 @@ def test_parameters_do_not_change_once_they_are_checked(load):
 def test_an_unknown_key_is_refused_with_the_nearest_name(load):
     assert refusal(load, learning_rte=1) == (
         "unknown key 'learning_rte'; known: augment, backbone, dataset, dataset_sha256, display_names, export, "
-        "fine_tune, gate, head, image_size, limits, lr, pooling, predict, resize, seed, split, strict, weights"
+        "extract, fine_tune, gate, head, image_size, limits, lr, pooling, predict, resize, seed, split, strict, weights"
     )
     assert refusal(load, datset="digits") == (
         "unknown key 'datset'; did you mean 'dataset' or 'gate' or 'dataset_sha256'?"
