@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -125,7 +125,7 @@ class _Blocks:
         import ray
 
         # Nodes come and go.
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        resources = cast("Any", ray).cluster_resources()
         return max(1, BLOCKS_PER_CPU * int(resources.get("CPU", 0)))
 
     def _next(self) -> list[Row]:
@@ -212,9 +212,15 @@ def _require_answer(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
         raise GraftError(f"{ADDRESS}: {address!r} is no address of a cluster; give host:port, as `ray start` shows it")
+    import grpc
+
     try:
+        # Refused at once; a gRPC channel would try again.
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT).close()
-    except (OSError, OverflowError) as error:
+        # Another server than Ray's may listen there.
+        with grpc.insecure_channel(address) as channel:
+            grpc.channel_ready_future(channel).result(CONNECT)
+    except (OSError, OverflowError, grpc.FutureTimeoutError) as error:
         raise GraftError(
             f"{ADDRESS}: no cluster answers at {address} ({_short(error)}); start one by `ray start --head`, or unset "
             f"{ADDRESS} for one on this machine"
