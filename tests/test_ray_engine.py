@@ -215,7 +215,7 @@ folder, seconds, trunk, top = Path(sys.argv[1]), float(sys.argv[2]), *map(Path, 
 inference.RECORDS_PER_TRANSACTION = ray_engine.BLOCK_VIEWS = 4
 ray_engine.run_block = ray_counting.counted_block
 files = sorted((folder / "photos").rglob("*.*"))
-pixels = Pixels(16, "squash", {"folder": str(folder), "seconds": seconds})
+pixels = Pixels(16, "squash", augmentation.NEUTRAL | {"folder": str(folder), "seconds": seconds})
 with Store(folder / "store") as store:
     activations = inference.Activations(ray_engine.OnRay([trunk, top]), ("map", "features"), pixels, store)
     print(activations.fill([Request(path, sha256_of(path)) for path in files]))
@@ -254,6 +254,7 @@ def test_a_driver_killed_and_started_again_goes_on_from_the_store(
     deadline = time.monotonic() + 120
     while not count.exists() or len(count.read_text().split()) < 5 * BLOCK:
         assert time.monotonic() < deadline
+        assert first.poll() is None
         time.sleep(0.1)
     first.send_signal(signal.SIGKILL)
     first.wait()
