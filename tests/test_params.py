@@ -230,6 +230,15 @@ def test_a_missing_key_is_named(project, key, name):
             "set monitor to val_loss or val_accuracy, or leave patience empty",
         ),
         ({"fine_tune__from_layer": True}, "fine_tune.from_layer is True: Input should be a number, not true or false"),
+        (
+            {"extract__precision": "bfloat16"},
+            "extract: precision is bfloat16, but engine is auto, which may compute in float32: set engine to "
+            "tensorflow, or precision to float32",
+        ),
+        (
+            {"extract__engine": "cuda"},
+            "extract.engine is 'cuda': Input should be 'auto', 'litert', 'tensorflow' or 'ray'",
+        ),
         ({"predict__coverage": 1.0}, "predict.coverage is 1.0: Input should be above 0 and below 1"),
         ({"predict__coverage": 95}, "predict.coverage is 95: Input should be above 0 and below 1"),
         ({"gate__min_accuracy": 95}, "gate.min_accuracy is 95: Input should be from 0 to 1"),
