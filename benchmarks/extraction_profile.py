@@ -15,8 +15,10 @@ import numpy as np
 from benchmarks.datasets import photographs
 from benchmarks.harness import sides
 from benchmarks.harness.projects import SIZE, Workspace, settings
-from graft.activations.inference import Activations, Pixels, Request
+from graft.activations.engines import InThreads
+from graft.activations.inference import Activations
 from graft.activations.litert import Network
+from graft.activations.requests import Pixels, Request
 from graft.activations.store import Store
 from graft.core.files import sha256_of
 from graft.core.threads import in_order, usable_cpus
@@ -67,7 +69,7 @@ def together(paths: list[Path], networks: list[Path], store: Path) -> dict[str, 
     }
     found = {name: milliseconds(work, len(paths)) for name, work in works.items()}
     with Store(store) as opened:
-        activations = Activations(network, ("map", "features"), Pixels(SIZE, RESIZE), opened)
+        activations = Activations(InThreads(network), ("map", "features"), Pixels(SIZE, RESIZE), opened)
         found["with the store"] = milliseconds(lambda: activations.fill(requests), len(paths))
     return found
 

@@ -135,16 +135,19 @@ def graft_side(folder: Path, weights: str | None, epochs: int) -> None:
 
 
 def _activations(folder: Path, store):
-    from graft.activations.inference import Activations, Pixels
+    from graft.activations.engines import InThreads
+    from graft.activations.inference import Activations
     from graft.activations.litert import Network
+    from graft.activations.requests import Pixels
     from graft.images import augmentation
 
     settings = augmentation.NEUTRAL | AUGMENTATION | {"probability": 1.0}
-    return Activations(Network(folder / "trunk.tflite"), ("map",), Pixels(SIZE, "squash", settings), store)
+    engine = InThreads(Network(folder / "trunk.tflite"))
+    return Activations(engine, ("map",), Pixels(SIZE, "squash", settings), store)
 
 
 def _requests(folder: Path) -> list:
-    from graft.activations.inference import Request
+    from graft.activations.requests import Request
     from graft.core.files import sha256_of
 
     return [Request(path, sha256_of(path), 1) for path in sorted((folder / "images").rglob("*.jpg"))]

@@ -1,15 +1,26 @@
 """Stage extract: the frozen backbone's features of every image, and of the views that the head learns from."""
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import Any
 
+from graft.activations.engines import in_metrics
 from graft.activations.inference import frozen_activations, image_requests, write_features
 from graft.activations.store import Store, default_folder
 from graft.core import paths
-from graft.core.files import read_json, replacing
+from graft.core.files import read_json, replacing, write_json
+from graft.core.quiet import importing
 from graft.core.stage import run_stage
 from graft.images.table import read_image_table
 from graft.settings import params
 from graft.settings.resolved import view_settings
+
+
+def network(outputs: Sequence[str], precision: str) -> Callable[[Any], Any]:
+    """Return what `feature_network` returns; only here does this stage import TensorFlow."""
+    with importing():
+        from graft.backbone.frozen import feature_network
+    return feature_network(outputs, precision)
 
 
 def main() -> None:
@@ -22,7 +33,7 @@ def main() -> None:
     augment = view_settings(parameters.augment, parameters.dataset)
     with Store(default_folder()) as store:
         # The maps too, for fine_tune to find them in the store.
-        activations = frozen_activations(("map", "features"), augment, store)
+        activations = frozen_activations(parameters.extract, ("map", "features"), augment, store, network)
         computed = activations.fill(images + views)
         # Both files are complete before either replaces an earlier one.
         with ExitStack() as both:
@@ -31,8 +42,14 @@ def main() -> None:
                 write_features(activations, views, shape, both.enter_context(replacing(paths.VIEW_FEATURES)))
     if not views:
         paths.VIEW_FEATURES.unlink(missing_ok=True)
+    engine = in_metrics(parameters.extract)
+    if engine:
+        write_json(paths.FEATURES_ENGINE, engine)
+    else:
+        paths.FEATURES_ENGINE.unlink(missing_ok=True)
+    by = "".join(f" by {name}" for name in engine.values())
     of_views = f" and {len(views)} views" if views else ""
-    print(f"features {shape} of {len(images)} images{of_views}, {computed} computed now")
+    print(f"features {shape} of {len(images)} images{of_views}, {computed} computed now{by}")
 
 
 if __name__ == "__main__":

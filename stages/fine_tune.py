@@ -2,6 +2,7 @@
 
 import math
 
+from graft.activations.engines import in_metrics
 from graft.activations.inference import frozen_activations, image_requests
 from graft.activations.store import Store, default_folder
 from graft.core import paths, tensorboard
@@ -17,7 +18,7 @@ from graft.settings.resolved import view_settings
 with importing():
     import keras
 
-    from graft.backbone.frozen import frozen_backbone
+    from graft.backbone.frozen import feature_network, frozen_backbone
     from graft.heads.attach import trainable_network
     from graft.training.checkpoint import Checkpoint, identity
     from graft.training.fine_tune import examples, fine_tune, outcome, resolved_settings, views_in_epochs
@@ -44,7 +45,7 @@ def fine_tuned(
     # No more views than the epochs read. They are the first ones: the store has those that the head was trained on.
     views = min(parameters.augment.views, epochs - 1)
     with Store(default_folder()) as store:
-        activations = frozen_activations(("map",), augment, store)
+        activations = frozen_activations(parameters.extract, ("map",), augment, store, feature_network)
         wanted = views_in_epochs(train_images, epochs, views)
         computed = activations.fill(wanted + validation_images)
         print(f"{len(wanted)} views of {len(train)} images, {computed} computed now", flush=True)
@@ -67,20 +68,20 @@ def fine_tuned(
 def checkpoint_of(parameters: params.Parameters, augment: dict[str, object]) -> Checkpoint:
     """Return the checkpoint of these settings with the files that are there now."""
     settings = parameters.fine_tune.model_dump() | {"lr": parameters.lr, "seed": parameters.seed}
-    views = augment | {"views": parameters.augment.views}
-    precision = resolved_settings(parameters.fine_tune, 1).precision
-    return Checkpoint(paths.checkpoint(identity({"train": settings, "views": views, "precision": precision}, FILES)))
+    settings |= used_numbers(settings["precision"]) | in_metrics(parameters.extract)
+    settings["views"] = augment | {"views": parameters.augment.views}
+    return Checkpoint(paths.checkpoint(identity(settings, FILES)))
 
 
 def main() -> None:
     parameters = params.load()
-    augment = view_settings(parameters.augment, parameters.dataset)
+    settings, augment = parameters.fine_tune, view_settings(parameters.augment, parameters.dataset)
     table = read_image_table()
     head, classes = read_head(paths.HEAD)
     table.require_classes(classes, paths.HEAD)
     model = trainable_network(frozen_backbone(), head)
-    checkpoint = checkpoint_of(parameters, augment) if parameters.fine_tune.resume else None
-    if parameters.fine_tune.epochs:
+    checkpoint = checkpoint_of(parameters, augment) if settings.resume else None
+    if settings.epochs:
         history, share, figures = fine_tuned(model, table, parameters, augment, checkpoint)
     else:
         # Without training the network gives what the head gives.
@@ -88,12 +89,11 @@ def main() -> None:
     with replacing(paths.FINE_TUNED) as path:
         model.save_weights(path)
     write_rows(paths.HISTORY, HISTORY_COLUMNS, history)
-    used = {"interpolation": share, "flip": augment["flip"]} | used_numbers(parameters.fine_tune.precision)
-    write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures} | used)
+    used = {"interpolation": share, "flip": augment["flip"]} | used_numbers(settings.precision)
+    write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures} | used | in_metrics(parameters.extract))
     if checkpoint:
         checkpoint.delete()
-    done = outcome(history, parameters.fine_tune.monitor, share)
-    print(f"{done}: {figures['accuracy']:.4f} of the validation images")
+    print(f"{outcome(history, settings.monitor, share)}: {figures['accuracy']:.4f} of the validation images")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 from graft.core import paths, tensorboard
 from graft.core.errors import run
-from graft.core.packages import require_formats
+from graft.core.packages import require, require_formats
 from graft.core.quiet import importing
 from graft.core.versions import record_versions
 from graft.data.folders import check_links, has_heic
@@ -58,6 +58,8 @@ def check_tensorboard(parameters: params.Parameters) -> None:
 def main() -> None:
     parameters = params.load()
     check_tensorboard(parameters)
+    if parameters.extract.engine == "ray":
+        require("extract.engine", ("ray",), "ray")
     require_formats(parameters.export.formats, "export.formats")
     # In a temporary experiment the current folder is a clone, but paths are relative to the repository itself.
     root = paths.repository()

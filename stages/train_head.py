@@ -3,7 +3,7 @@
 import numpy as np
 
 from graft.core import paths, tensorboard
-from graft.core.files import replacing, write_json
+from graft.core.files import read_json, replacing, write_json
 from graft.core.stage import run_stage
 from graft.heads.feature_file import FeatureFile
 from graft.heads.train import FeatureSet, train_head
@@ -37,9 +37,10 @@ def main() -> None:
     head = head.at_temperature(fit_temperature(head.logits(features), validation.labels))
     on_validation = metrics.accuracy_and_loss(softmax(head.logits(features)), validation.labels)
     figures = metrics.summary(softmax(head.logits(test.read())), test.labels)
+    engine = read_json(paths.FEATURES_ENGINE) if paths.FEATURES_ENGINE.exists() else {}
     with replacing(paths.HEAD) as path:
         head.save(path, table.classes)
-    write_json(paths.HEAD_METRICS, {"head": figures, "head_validation": on_validation})
+    write_json(paths.HEAD_METRICS, {"head": figures, "head_validation": on_validation} | engine)
     print(f"head alone: {figures['accuracy']:.4f} of {figures['images']} test images")
 
 

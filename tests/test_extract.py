@@ -70,7 +70,10 @@ def test_the_views_of_the_training_images_are_rows_of_their_own(table, project, 
     train = table.part("train")
     wanted = [image._replace(view=view) for image in image_requests(train.files(), train.sha256) for view in (1, 2)]
     with Store(tmp_path / "another store") as store:
-        expected = frozen_activations(("map", "features"), current_view_settings(), store).read("features", wanted)
+        outputs = ("map", "features")
+        expected = frozen_activations(params.load().extract, outputs, current_view_settings(), store).read(
+            "features", wanted
+        )
     np.testing.assert_array_equal(np.load(paths.VIEW_FEATURES), expected)
     assert np.load(paths.FEATURES).shape == (36, 4)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from neutral_settings import fine_tune_settings
 
-from graft.activations.inference import Request
+from graft.activations.requests import Request
 from graft.images.view_order import view_in_epoch
 from graft.scores import metrics
 from graft.scores.loss import softmax

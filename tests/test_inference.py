@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graft.activations import inference
-from graft.activations.inference import Activations, Pixels, Request
+from graft.activations import requests as requests_module
+from graft.activations.engines import InThreads
+from graft.activations.inference import Activations
 from graft.activations.litert import Network
+from graft.activations.requests import Pixels, Request
 from graft.activations.store import Store
 from graft.core.errors import GraftError
 from graft.core.files import sha256_of
@@ -50,7 +52,7 @@ def activations(tmp_path, network):
     def read(requests, folder="store", pixels=PIXELS, fill=True):
         store = Store(tmp_path / folder)
         opened.append(store)
-        both = Activations(network, ("map", "features"), pixels, store)
+        both = Activations(InThreads(network), ("map", "features"), pixels, store)
         number = both.fill(requests) if fill else None
         return number, [both.read(output, requests).tobytes() for output in ("map", "features")]
 
@@ -79,7 +81,7 @@ def views(requests, numbers):
 
 def test_outputs_come_in_the_order_of_the_requests(tmp_path, network, requests):
     with Store(tmp_path / "store") as store:
-        computing = Activations(network, ("map", "features"), Pixels(16, "squash"), store)
+        computing = Activations(InThreads(network), ("map", "features"), Pixels(16, "squash"), store)
         computing.fill(requests)
         for order in (requests, requests[::-1]):
             expected = [network(loader.load(request.path, 16, "squash")) for request in order]
@@ -169,7 +171,7 @@ class MeanNetwork:
 
 def computed(store, requests, networks=("a",), outputs=("features",), pixels=PIXELS, engine="LiteRT 1"):
     """Return for how many requests the store has nothing yet."""
-    return Activations(MeanNetwork(*networks, engine=engine), outputs, pixels, store).fill(requests)
+    return Activations(InThreads(MeanNetwork(*networks, engine=engine)), outputs, pixels, store).fill(requests)
 
 
 @pytest.fixture
@@ -192,7 +194,7 @@ def store(tmp_path):
 )
 def test_what_the_numbers_depend_on_is_part_of_their_identity(store, requests, monkeypatch, other):
     # Of one type, for the type is part of the identity too.
-    monkeypatch.setitem(inference.DTYPES, "map", np.dtype(np.float32))
+    monkeypatch.setitem(requests_module.DTYPES, "map", np.dtype(np.float32))
     every = views(requests[:3], [0, 1])
     assert computed(store, every) == 6
     assert computed(store, every, **other) == 6
@@ -209,7 +211,7 @@ def test_another_loader_is_another_identity(store, requests, monkeypatch):
 def test_another_type_is_another_identity(store, requests, monkeypatch):
     every = views(requests[:3], [0, 1])
     assert computed(store, every) == 6
-    monkeypatch.setitem(inference.DTYPES, "features", np.dtype(np.float16))
+    monkeypatch.setitem(requests_module.DTYPES, "features", np.dtype(np.float16))
     assert computed(store, every) == 6
 
 
@@ -284,13 +286,13 @@ def test_views_of_a_crop_slide_over_what_it_cuts_off(tmp_path, encode):
 
 def test_a_store_that_is_deleted_meanwhile_changes_nothing(tmp_path, network, requests):
     with Store(tmp_path / "store") as store:
-        computing = Activations(network, ("map", "features"), Pixels(16, "squash"), store)
+        computing = Activations(InThreads(network), ("map", "features"), Pixels(16, "squash"), store)
         computing.fill(requests)
         before = computing.read("features", requests)
         shutil.rmtree(tmp_path / "store")
         np.testing.assert_array_equal(computing.read("features", requests), before)
     with Store(tmp_path / "store") as store:
-        computing = Activations(network, ("map", "features"), Pixels(16, "squash"), store)
+        computing = Activations(InThreads(network), ("map", "features"), Pixels(16, "squash"), store)
         np.testing.assert_array_equal(computing.read("features", requests), before)
 
 
@@ -317,7 +319,7 @@ def test_values_that_half_precision_cannot_hold_are_refused(tmp_path, requests, 
             return [np.full((2, 2, 1), 1e5, np.float32)]
 
     with Store(tmp_path / "store") as store, pytest.raises(GraftError, match=r"^fine_tune.from_layer: values"):
-        Activations(Loud(), ("map",), Pixels(16, "squash"), store).fill(requests)
+        Activations(InThreads(Loud()), ("map",), Pixels(16, "squash"), store).fill(requests)
 
 
 def test_a_map_that_half_precision_cannot_hold_leaves_its_features(tmp_path, requests):
@@ -329,7 +331,7 @@ def test_a_map_that_half_precision_cannot_hold_leaves_its_features(tmp_path, req
             return [np.full((2, 2, 1), 1e5, np.float32), np.ones(3, np.float32)]
 
     with Store(tmp_path / "store") as store:
-        activations = Activations(LoudBelow(), ("map", "features"), Pixels(16, "squash"), store)
+        activations = Activations(InThreads(LoudBelow()), ("map", "features"), Pixels(16, "squash"), store)
         assert activations.fill(requests) == len(requests)
         assert activations.fill(requests) == 0
         np.testing.assert_array_equal(activations.read("features", requests), np.ones((len(requests), 3)))

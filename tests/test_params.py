@@ -145,7 +145,7 @@ def test_parameters_do_not_change_once_they_are_checked(load):
 def test_an_unknown_key_is_refused_with_the_nearest_name(load):
     assert refusal(load, learning_rte=1) == (
         "unknown key 'learning_rte'; known: augment, backbone, dataset, dataset_sha256, display_names, export, "
-        "fine_tune, gate, head, image_size, limits, lr, pooling, predict, resize, seed, split, strict, weights"
+        "extract, fine_tune, gate, head, image_size, limits, lr, pooling, predict, resize, seed, split, strict, weights"
     )
     assert refusal(load, datset="digits") == (
         "unknown key 'datset'; did you mean 'dataset' or 'gate' or 'dataset_sha256'?"
@@ -230,6 +230,15 @@ def test_a_missing_key_is_named(project, key, name):
             "set monitor to val_loss or val_accuracy, or leave patience empty",
         ),
         ({"fine_tune__from_layer": True}, "fine_tune.from_layer is True: Input should be a number, not true or false"),
+        (
+            {"extract__precision": "bfloat16"},
+            "extract: precision is bfloat16, but engine is auto, which may compute in float32: set engine to "
+            "tensorflow, or precision to float32",
+        ),
+        (
+            {"extract__engine": "cuda"},
+            "extract.engine is 'cuda': Input should be 'auto', 'litert', 'tensorflow' or 'ray'",
+        ),
         ({"predict__coverage": 1.0}, "predict.coverage is 1.0: Input should be above 0 and below 1"),
         ({"predict__coverage": 95}, "predict.coverage is 95: Input should be above 0 and below 1"),
         ({"gate__min_accuracy": 95}, "gate.min_accuracy is 95: Input should be from 0 to 1"),

@@ -3,102 +3,24 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from graft.activations.litert import Network
+from graft.activations.engines import Build, Engine, open_engine
+from graft.activations.requests import DTYPES, Outcome, Pixels, Request, Row
 from graft.activations.store import Key, Store, namespace_of
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import read_json
 from graft.core.progress import Progress
-from graft.core.threads import in_order
 from graft.images import augmentation, loader
+from graft.images.decoder import UnreadableImageError
+from graft.settings.extract import Extract
 
-# Maps are only trained on: half precision keeps 11 bits of each value and takes half the disk. Features stay exact.
-DTYPES: dict[str, np.dtype] = {"map": np.dtype(np.float16), "features": np.dtype(np.float32)}
 RECORDS_PER_TRANSACTION = 128
 ROWS_AT_ONCE = 256
-
-
-class Request(NamedTuple):
-    """One view of one image file: its path, the SHA-256 of its bytes, the view's number (0: the image as it is)."""
-
-    path: Path
-    sha256: str
-    view: int = 0
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """How an image file becomes the network's input.
-
-    Attributes
-    ----------
-    size : pixels on each side.
-    resize : `resize` of params.yaml.
-    augment : settings of `augmentation.view`, for views other than 0.
-    """
-
-    size: int
-    resize: str
-    augment: Mapping[str, Any] | Any = None
-
-    def views(self, path: Path, sha256: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yield the views of those numbers, each uint8 (size, size, 3), reading the file once.
-
-        Raises
-        ------
-        UnreadableImageError
-            If the file is missing or no readable image.
-        """
-        image = loader.read(path, self.size, self.resize)
-        if any(numbers):
-            base = augmentation.extended(self._base(image))
-        for number in numbers:
-            if number == 0:
-                yield np.asarray(loader.resized(image, self.size, self.resize))
-            else:
-                rng = augmentation.generator(sha256, number, self.augment)
-                yield augmentation.view(base, self.size, rng, self.augment)
-
-    def _base(self, image: Image.Image) -> Image.Image:
-        """Return the picture from which views are cut, larger than a view where it can be."""
-        if self.resize == "crop_or_pad":
-            # This way of resizing does not scale: a larger picture would show more, not finer, detail.
-            return loader.resized(image, self.size, self.resize)
-        size = augmentation.base_size(self.size)
-        if self.resize == "crop" and self.augment.get("crop_jitter"):
-            return loader.with_shorter_side(image, size)
-        return loader.resized(image, size, self.resize)
-
-
-def infer(
-    network: Network, outputs: Sequence[str], pixels: Pixels, requests: Iterable[Request]
-) -> Iterator[tuple[Request, dict[str, np.ndarray]]]:
-    """Yield each request with the network's outputs by name, in the types of `DTYPES`, without looking into a store.
-
-    An output that its type cannot represent is left out. The order is that of the images; all views of an image come
-    from one reading of its file.
-    """
-    by_image: dict[str, list[Request]] = defaultdict(list)
-    for request in requests:
-        by_image[request.sha256].append(request)
-
-    def compute(views: list[Request]) -> list[tuple[Request, dict[str, np.ndarray]]]:
-        path, sha256, _ = views[0]
-        inputs = pixels.views(path, sha256, [request.view for request in views])
-        return [
-            (request, _in_stored_types(dict(zip(outputs, network(view), strict=True))))
-            for request, view in zip(views, inputs, strict=True)
-        ]
-
-    for results in in_order(compute, by_image.values()):
-        yield from results
 
 
 class Activations:
@@ -106,14 +28,14 @@ class Activations:
 
     Parameters
     ----------
-    network : a trunk, or a trunk and its pooled top.
+    engine : runs a trunk, or a trunk and its pooled top.
     outputs : the name of each network's output: "map", "features".
     pixels : how a file becomes the network's input.
     store : where activations are kept.
     """
 
-    def __init__(self, network: Network, outputs: Sequence[str], pixels: Pixels, store: Store) -> None:
-        self._network = network
+    def __init__(self, engine: Engine, outputs: Sequence[str], pixels: Pixels, store: Store) -> None:
+        self._engine = engine
         self._outputs = tuple(outputs)
         self._pixels = pixels
         self._store = store
@@ -125,11 +47,11 @@ class Activations:
         """Return the namespace of an output, for images as they are, or for views with the current settings."""
         identity = {
             "output": output,
-            "networks": "-".join(self._network.sha256[: self._outputs.index(output) + 1]),
+            "networks": "-".join(self._engine.sha256[: self._outputs.index(output) + 1]),
             "size": str(self._pixels.size),
             "resize": self._pixels.resize,
             "loader": loader.VERSION,
-            "engine": self._network.engine,
+            "engine": self._engine.engine,
             "dtype": str(DTYPES[output]),
         }
         if of_views:
@@ -146,16 +68,24 @@ class Activations:
 
         Raises
         ------
+        UnreadableImageError
+            If a file is no readable image; all others are computed and stored before.
         GraftError
-            If a file is no readable image, or its last output has values that its type cannot represent.
+            If the last output of an image has values that its type cannot represent.
         """
-        wanted = {_key(request): request for request in requests}
+        wanted = {request.key: request for request in requests}
         found: set[Key] = set()
         for namespace, keys in self._by_namespace(self._outputs[-1], wanted.values()).items():
             found |= self._store.contains_many(namespace, keys)
         missing = [request for key, request in wanted.items() if key not in found]
-        for _, outputs in Progress(self._computed(missing), "views", len(missing), quiet=not missing):
-            _required(outputs, self._outputs[-1])
+        unreadable: dict[Path, UnreadableImageError] = {}
+        for request, outcome in Progress(self._computed(missing), "views", len(missing), quiet=not missing):
+            if isinstance(outcome, UnreadableImageError):
+                unreadable[request.path] = outcome
+            else:
+                _required(outcome, self._outputs[-1])
+        if unreadable:
+            raise _all_unreadable(list(unreadable.values()))
         return len(missing)
 
     def read(self, output: str, requests: Sequence[Request]) -> np.ndarray:
@@ -163,29 +93,30 @@ class Activations:
 
         What the store lacks, or has lost, is computed. Raises what `fill` raises.
         """
-        wanted = {_key(request): request for request in requests}
+        wanted = {request.key: request for request in requests}
         found: dict[Key, np.ndarray] = {}
         for namespace, keys in self._by_namespace(output, wanted.values()).items():
             found |= self._store.get_many(namespace, keys)
         missing = [request for key, request in wanted.items() if key not in found]
-        for request, outputs in self._computed(missing):
-            found[_key(request)] = _required(outputs, output)
-        return np.stack([found[_key(request)] for request in requests])
+        for request, outcome in self._computed(missing):
+            found[request.key] = _required(outcome, output)
+        return np.stack([found[request.key] for request in requests])
 
-    def _computed(self, requests: Iterable[Request]) -> Iterator[tuple[Request, dict[str, np.ndarray]]]:
-        """Compute and store the outputs of requests; yield them."""
+    def _computed(self, requests: Sequence[Request]) -> Iterator[Row]:
+        """Compute the outputs of requests and store them; yield them, or why an image cannot be read."""
         pending: list[tuple[Request, dict[str, np.ndarray]]] = []
-        for result in infer(self._network, self._outputs, self._pixels, requests):
-            pending.append(result)
+        for request, outcome in self._engine.rows(self._outputs, self._pixels, requests):
+            if not isinstance(outcome, UnreadableImageError):
+                pending.append((request, outcome))
             if len(pending) == RECORDS_PER_TRANSACTION:
                 self._put(pending)
                 pending = []
-            yield result
+            yield request, outcome
         self._put(pending)
 
     def _put(self, results: Sequence[tuple[Request, dict[str, np.ndarray]]]) -> None:
         for output in self._outputs:
-            arrays = {_key(request): outputs[output] for request, outputs in results if output in outputs}
+            arrays = {request.key: outputs[output] for request, outputs in results if output in outputs}
             for namespace, keys in self._by_namespace(output, (request for request, _ in results)).items():
                 self._store.put_many(namespace, {key: arrays[key] for key in keys if key in arrays})
 
@@ -193,7 +124,7 @@ class Activations:
         """Return the keys of requests by the namespace that has their output."""
         keys: dict[str, list[str]] = defaultdict(list)
         for request in requests:
-            keys[self._namespaces[output, request.view > 0]].append(_key(request))
+            keys[self._namespaces[output, request.view > 0]].append(request.key)
         return keys
 
 
@@ -218,35 +149,37 @@ def write_features(activations: Activations, requests: Sequence[Request], shape:
             file.write(activations.read("features", requests[start : start + ROWS_AT_ONCE]).tobytes())
 
 
-def frozen_activations(outputs: Sequence[str], augment: Mapping[str, Any], store: Store) -> Activations:
+def frozen_activations(
+    settings: Extract, outputs: Sequence[str], augment: Mapping[str, Any], store: Store, build: Build | None = None
+) -> Activations:
     """Return the activations of the frozen backbone in data/backbone.
 
     Parameters
     ----------
+    settings : `extract` of params.yaml.
     outputs : ("map",) at the cut, or ("map", "features").
     augment : settings of the augmented views, as `view_settings` returns them.
     store : where activations are kept.
+    build : as for `open_engine`.
     """
-    networks = {"map": paths.TRUNK, "features": paths.TOP}
     backbone = read_json(paths.BACKBONE_DESCRIPTION)
     pixels = Pixels(backbone["image_size"], backbone["resize"], augment)
-    return Activations(Network(*(networks[output] for output in outputs)), outputs, pixels, store)
+    return Activations(open_engine(settings, outputs, build), outputs, pixels, store)
 
 
-def _key(request: Request) -> str:
-    return f"{request.sha256}/{request.view}" if request.view else request.sha256
+def _required(outcome: Outcome, output: str) -> np.ndarray:
+    if isinstance(outcome, UnreadableImageError):
+        raise outcome
+    if output not in outcome:
+        remedy = "fine_tune.from_layer: values of the {} are beyond what {} holds; choose another layer"
+        if output == "features":
+            remedy = (
+                "extract.precision: the {} have values beyond what the network computes in or {} holds; set float32"
+            )
+        raise GraftError(remedy.format(output, DTYPES[output]))
+    return outcome[output]
 
 
-def _in_stored_types(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the outputs in the types of `DTYPES`, without those whose type cannot represent a value."""
-    with np.errstate(over="ignore"):
-        stored = {name: array.astype(DTYPES[name]) for name, array in outputs.items()}
-    return {name: array for name, array in stored.items() if np.isfinite(array).all()}
-
-
-def _required(outputs: Mapping[str, np.ndarray], output: str) -> np.ndarray:
-    if output not in outputs:
-        raise GraftError(
-            f"fine_tune.from_layer: values of the {output} are beyond what {DTYPES[output]} holds; choose another layer"
-        )
-    return outputs[output]
+def _all_unreadable(errors: Sequence[UnreadableImageError]) -> UnreadableImageError:
+    others = len(errors) - 1
+    return UnreadableImageError(f"{errors[0]}; and {others} more image files") if others else errors[0]

@@ -1,5 +1,6 @@
 """Compiled networks run by LiteRT alone; TensorFlow is never imported."""
 
+import hashlib
 import threading
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +21,14 @@ class Network:
     Several threads may call it at once: each has its own interpreters, which use one thread. Results do not depend on
     the number of threads.
 
+    Parameters
+    ----------
+    models : the path of each compiled network, or its content.
+
     Attributes
     ----------
     engine : name and version of what computes.
-    sha256 : of each file, 64 hexadecimal digits.
+    sha256 : of each network, 64 hexadecimal digits.
     input_shape : (height, width, channels) of the first network's input.
 
     Raises
@@ -34,11 +39,13 @@ class Network:
 
     engine = f"LiteRT {version('ai-edge-litert')}"
 
-    def __init__(self, *paths: Path) -> None:
-        self._paths = paths
+    def __init__(self, *models: Path | bytes) -> None:
+        self._models = models
         self._local = threading.local()
         self.input_shape = tuple(int(side) for side in self._chain()[0].get_input_details()[0]["shape"][1:])
-        self.sha256 = [sha256_of(path) for path in paths]
+        self.sha256 = [
+            sha256_of(model) if isinstance(model, Path) else hashlib.sha256(model).hexdigest() for model in models
+        ]
 
     def __call__(self, image: np.ndarray) -> list[np.ndarray]:
         """Return the first output of each network of the chain, without the batch axis, float32.
@@ -63,18 +70,20 @@ class Network:
 
     def _chain(self) -> list[Interpreter]:
         if not hasattr(self._local, "chain"):
-            self._local.chain = [_interpreter(path) for path in self._paths]
+            self._local.chain = [_interpreter(model) for model in self._models]
         return self._local.chain
 
 
-def _interpreter(path: Path) -> Interpreter:
-    if not path.is_file():
-        raise GraftError(f"{path}: no such file; `dvc repro` writes it")
+def _interpreter(model: Path | bytes) -> Interpreter:
+    if isinstance(model, Path) and not model.is_file():
+        raise GraftError(f"{model}: no such file; `dvc repro` writes it")
     try:
         # Standard error belongs to the whole process, so only one thread at a time may hide it.
         with LOADING, hidden():
-            interpreter = Interpreter(model_path=str(path), num_threads=1)
+            source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
+            interpreter = Interpreter(**source, num_threads=1)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise GraftError(f"{path}: not a compiled network; `dvc repro` writes it anew") from error
+        name = model if isinstance(model, Path) else "the network"
+        raise GraftError(f"{name}: not a compiled network; `dvc repro` writes it anew") from error
     return interpreter

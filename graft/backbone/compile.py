@@ -38,7 +38,7 @@ def compile_network(
 
     @tf.function(input_signature=signature, autograph=False)
     def network(values: tf.Tensor) -> tf.Tensor:
-        return model(_scaled(tf.cast(values, tf.float32), scaling), training=False)
+        return model(scaled(tf.cast(values, tf.float32), scaling), training=False)
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
     if prepare:
@@ -46,7 +46,8 @@ def compile_network(
     return converter.convert()
 
 
-def _scaled(images: tf.Tensor, scaling: str | Scaling | None) -> tf.Tensor:
+def scaled(images: tf.Tensor, scaling: str | Scaling | None) -> tf.Tensor:
+    """Return float32 images (images, height, width, 3) as the network takes them; `scaling` as in `compile_network`."""
     if scaling is None:
         return images
     return preprocess(scaling, images) if isinstance(scaling, str) else scaling(images)

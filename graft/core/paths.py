@@ -32,6 +32,8 @@ TOP = BACKBONE / "top.tflite"
 # extract
 FEATURES = Path("data/features/features.npy")
 VIEW_FEATURES = Path("data/features/views.npy")
+# Only where it is not LiteRT on this machine.
+FEATURES_ENGINE = Path("data/features/engine.json")
 # inspect
 DATA_METRICS = Path("metrics/data.json")
 SUSPECTS = Path("metrics/suspects.csv")

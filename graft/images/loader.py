@@ -112,11 +112,26 @@ def read(path: Path, size: int, resize: str) -> Image.Image:
     UnreadableImageError
         If the file is missing or not a readable image.
     """
+    return decoded(content(path), str(path), size, resize)
+
+
+def content(path: Path) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises
+    ------
+    UnreadableImageError
+        If there is no such file, or it cannot be read.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"{path}: cannot be read ({error.strerror})") from error
-    return decode(data, size, str(path), scaled=resize != "crop_or_pad")
+
+
+def decoded(data: bytes, name: str, size: int, resize: str) -> Image.Image:
+    """Return what `read` returns of a file with these bytes; the name is for the error message."""
+    return decode(data, size, name, scaled=resize != "crop_or_pad")
 
 
 def load(path: Path, size: int, resize: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from graft.activations.inference import Pixels
+from graft.activations.requests import Pixels
 from graft.core import paths
 from graft.images import loader
 from graft.images.decoder import UnreadableImageError

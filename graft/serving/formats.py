@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from graft.backbone.build import preprocess
+from graft.backbone.compile import scaled
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import read_json, write_bytes, write_json
@@ -153,7 +153,7 @@ def keras_classifier(candidate: Candidate) -> keras.Model:
     """Return the exported model in Keras: RGB images, uint8 (batch, size, size, 3), to probabilities."""
     trunk = candidate.backbone.cut.trunk
     image = keras.Input(trunk.input_shape[1:], dtype="uint8", name="image")
-    logits = candidate.upper(trunk(preprocess(candidate.backbone.name, image)))
+    logits = candidate.upper(trunk(scaled(keras.ops.cast(image, "float32"), candidate.backbone.scaling)))
     return keras.Model(image, keras.ops.softmax(logits), name="classifier")
 
 

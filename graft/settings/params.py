@@ -11,6 +11,7 @@ from graft.core.errors import GraftError, nearest
 from graft.core.paths import PARAMETERS
 from graft.images.randaugment import FULL
 from graft.settings import backbone_table, side_by_side
+from graft.settings.extract import Extract
 from graft.settings.faults import first_fault
 from graft.settings.schema import (
     Auto,
@@ -238,6 +239,7 @@ class Parameters(Section):
     lr: LearningRate
     seed: Seed
     split: Split
+    extract: Extract
     head: Head
     augment: Augment
     fine_tune: FineTune

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from graft.activations.inference import Activations, Request
+from graft.activations.inference import Activations
+from graft.activations.requests import Request
 from graft.heads.attach import set_temperature
 from graft.images.view_order import view_in_epoch
 from graft.scores import metrics
