@@ -186,13 +186,16 @@ def _cut_points(model: keras.Model) -> list[tuple[CutPoint, keras.KerasTensor, i
     last_reader = _last_readers(model)
     layers = set(map(id, model.layers))
     # Open tensors: those that a later operation reads.
-    found, open_tensors, below = [], {}, 0
+    found, below = [], 0
+    open_tensors: dict[int, keras.KerasTensor] = {}
     for position, operation in enumerate(operations, start=1):
-        tensor = operation.output
-        open_tensors[id(tensor)] = tensor
-        open_tensors = {key: value for key, value in open_tensors.items() if last_reader[key] >= position}
+        outputs = {id(tensor): tensor for tensor in keras.tree.flatten(operation.output)}
+        open_tensors |= outputs
+        # A split may have an output that nothing reads.
+        open_tensors = {key: value for key, value in open_tensors.items() if last_reader.get(key, 0) >= position}
         below += id(operation) in layers
-        if list(open_tensors) == [id(tensor)]:
+        if len(open_tensors) == 1 and open_tensors.keys() <= outputs.keys():
+            tensor = next(iter(open_tensors.values()))
             found.append((CutPoint(below, operation.name, tuple(tensor.shape[1:])), tensor, position))
     return found
 
