@@ -207,6 +207,8 @@ def test_a_part_that_is_missing_is_named_with_the_reason(exported, table, capsys
 
 def test_evaluate_writes_accuracy_and_coverage_by_threshold(exported):
     write_json(FILES[1], DESCRIPTION)
+    # No epoch of fine-tuning.
+    write_rows(Path("metrics/history.csv"), ["epoch", "loss"], [])
     evaluate.main()
     rows = read_rows("metrics/operating_points.csv")
     assert [row["class"] for row in rows[:3]] == LABELS
