@@ -11,19 +11,19 @@ EXAMPLE = "graft predict photo.jpg"
 # Each is a module of graft.commands. Only the module of the given command is imported, so that predict starts fast.
 COMMANDS = {
     "import": "Bring a folder or archive of photos under DVC, as the data set of the pipeline.",
-    "predict": "Classify images with the exported model.",
     "report": "Write one page for the browser: how good the classifier is, where it fails, which labels look wrong.",
+    "relabel": "Correct labels by a table of images, such as metrics/suspects.csv.",
+    "predict": "Classify images with the exported model.",
     "demo": "Show the exported model as a page in the browser: drop a photo or use the camera.",
-    "gate": "Check the metrics against the thresholds in params.yaml.",
     "export": "Write the exported model in another format.",
     "benchmark": "Run each exported file in each runtime that is installed, on the test part.",
+    "gate": "Check the metrics against the thresholds in params.yaml.",
     "crossval": "Test the settings on every image: each fold of the split is the test part once.",
-    "preset": "Write a recipe of presets.yaml into params.yaml, or list them.",
-    "relabel": "Correct labels by a table of images, such as metrics/suspects.csv.",
     "study": "Rank the variants of a study in studies.yaml.",
+    "preset": "Write a recipe of presets.yaml into params.yaml, or list them.",
+    "store": "List, prune or verify the store of computed activations.",
     "verify": "Run the pipeline of the last commit from nothing, and compare every output with dvc.lock.",
     "mend": "Repair the files of DVC that a kill or a full disk has left half written.",
-    "store": "List, prune or verify the store of computed activations.",
 }
 
 
