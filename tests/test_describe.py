@@ -53,6 +53,10 @@ def run(project, image_folder):
     write_json(paths.BACKBONE_DESCRIPTION, {"backbone": "EfficientNetLite0"})
     write_json(paths.WEIGHTS, {"weights": "imagenet"})
     write_json(paths.ENVIRONMENT, {"keras": "3"})
+    # No further formats, and too few validation images for prediction sets and "none of these".
+    write_json(paths.FORMAT_METRICS, {})
+    write_json(paths.UNKNOWN, {})
+    write_json(paths.FORMATS_FOLDER / paths.LABELS.name, {"labels": LABELS})
     for path in (paths.CLASSIFIER, paths.HEAD, paths.FINE_TUNED, paths.BACKBONE_WEIGHTS):
         write_bytes(path, path.name.encode())
     return rows
