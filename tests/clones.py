@@ -87,6 +87,8 @@ class Clone:
         # A link to a local data set is absolute: the copy's would still lead to the first one's images.
         clone.source.unlink()
         clone.source.symlink_to(clone.photos)
+        # The link is in git.
+        clone.git("commit", "--quiet", "--amend", "--no-edit", "--", "data/source")
         return clone
 
     def cloned(self, folder: Path) -> "Clone":

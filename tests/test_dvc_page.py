@@ -136,9 +136,6 @@ def test_the_short_list_of_experiments_has_these_columns(machine):
     assert sorted(names) == sorted(
         [
             "Experiment",
-            "rev",
-            "typ",
-            "parent",
             "exported",
             "accuracy",
             "accuracy_low",
