@@ -88,6 +88,7 @@ def test_another_machine_gets_all_and_runs_nothing(owner, tmp_path):
     assert (other.path / ".dvc/cache/runs").is_dir()
 
 
+@pytest.mark.slow
 def test_links_take_the_place_of_copies_and_nothing_runs_again(machine):
     run(machine, LINKS)
     photo = machine.path / "photos/flowers/red/000.jpg"
@@ -107,6 +108,7 @@ def test_dvc_takes_the_addresses_of_remotes(machine, block):
     assert block.split()[-1] in machine.dvc("remote", "list")
 
 
+@pytest.mark.slow
 def test_two_branches_are_merged_and_the_results_are_those_of_the_merged_parameters(machine):
     machine.git("checkout", "--quiet", "-b", "other")
     machine.set(export__crops=1)
@@ -159,6 +161,7 @@ def test_a_queue_runs_two_experiments_at_a_time_and_a_result_is_taken_over(machi
     assert ran(machine.dvc("repro")) == []
 
 
+@pytest.mark.slow
 def test_what_branches_and_experiments_need_is_not_collected(machine):
     machine.dvc("exp", "run", "--name", "slow", "-S", "lr=1e-4")
     model = (machine.path / "models/classifier.tflite").read_bytes()
@@ -177,6 +180,7 @@ def test_what_branches_and_experiments_need_is_not_collected(machine):
     assert (machine.path / "models/classifier.tflite").read_bytes() == model
 
 
+@pytest.mark.slow
 def test_plots_need_no_network(machine, tmp_path):
     # The package is no dependency of Graft.
     modules = tmp_path / "modules"

@@ -161,6 +161,7 @@ def test_onnx_is_not_imported_unless_asked_for(exported, run_python, project):
     assert run_python("-c", code, folder=project.folder).stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_the_stages_write_every_format_and_graft_export_gives_the_same_answers(clone):
     """One long test, because the stages and Keras take seconds to start."""
     clone.set(export__formats=ALL)

@@ -81,6 +81,7 @@ def test_a_pulled_clone_is_up_to_date_and_runs_nothing(imported, pulled):
     assert pulled.outputs() == imported.outputs()
 
 
+@pytest.mark.slow
 def test_a_pulled_clone_computes_what_its_commit_changes_and_an_experiment_in_a_temporary_clone_too(pulled):
     assert ran(pulled.dvc("exp", "run", "-S", "split.seed=1"))[:2] == ["resolve", "split"]
     assert "download" not in ran(pulled.dvc("exp", "run", "--temp", "-S", "split.seed=2"))
@@ -147,6 +148,7 @@ def test_a_checksum_of_an_earlier_archive_is_emptied(repository):
     ]
 
 
+@pytest.mark.slow
 def test_a_folder_that_has_changed_is_imported_again_under_its_name_and_git_has_the_way_back(repository):
     photos, own = repository.path / "photos" / NAME, repository.folder / NAME
     assert "in place of" not in repository.run(*IMPORT, own)
@@ -163,6 +165,7 @@ def test_a_folder_that_has_changed_is_imported_again_under_its_name_and_git_has_
     assert not (photos / "red/new.png").exists()
 
 
+@pytest.mark.slow
 def test_photos_that_were_changed_in_the_repository_are_not_overwritten(repository):
     photos = repository.path / "photos" / NAME
     repository.run(*IMPORT, f"../{NAME}")
@@ -190,7 +193,9 @@ def test_a_folder_in_the_repository_stays_in_its_place(repository):
     assert os.readlink(repository.source) == "../digits"
 
 
-@pytest.mark.parametrize("suffix", ["zip", "tar", "tgz"])
+@pytest.mark.parametrize(
+    "suffix", ["zip", pytest.param("tar", marks=pytest.mark.slow), pytest.param("tgz", marks=pytest.mark.slow)]
+)
 def test_an_archive_is_imported_as_it_is(repository, suffix):
     kinds = {"zip": "zip", "tar": "tar", "tgz": "gztar"}
     made = shutil.make_archive(str(repository.folder / "made"), kinds[suffix], repository.folder / NAME)
