@@ -28,6 +28,7 @@ def main(arguments: Namespace) -> int:
     with TemporaryDirectory(prefix="graft-verify-") as folder:
         clone = Path(folder, "clone")
         _run("git", "clone", "--quiet", str(repository().resolve()), str(clone))
+        _bring_imported_images(clone)
         expected, kind = output_hashes(clone / LOCK), processor_of(clone / FINE_TUNE_METRICS)
         store = {"GRAFT_STORE": str(Path(folder, "store")), "DVC_SITE_CACHE_DIR": str(Path(folder, "site"))}
         # Relative paths in params.yaml are meant from the repository itself.
@@ -44,6 +45,18 @@ def main(arguments: Namespace) -> int:
         return 1
     print(f"pass  all {len(expected)} outputs are those of dvc.lock")
     return 0
+
+
+def _bring_imported_images(clone: Path) -> None:
+    """Copy what `graft import` has put under DVC from the repository's cache; the stages' outputs stay away."""
+    imported = revisions.git("ls-files", "-z", "*.dvc").stdout.decode().split("\0")[:-1]
+    if not imported:
+        return
+    dvc = (sys.executable, "-m", "dvc")
+    cache = subprocess.run([*dvc, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    # A cache has the layout of a remote.
+    _run(*dvc, "remote", "add", "--quiet", "--local", "repository", cache, folder=clone)
+    _run(*dvc, "pull", "--quiet", "--remote", "repository", *imported, folder=clone)
 
 
 def output_hashes(lock: Path) -> dict[tuple[str, str], str]:

@@ -158,6 +158,8 @@ class _Sections:
         found = read_optional(path)
         if found is None:
             self._left_out(name, title, path)
+        elif not found:
+            self.missing[name] = f"{title}: none in this run."
         return found and table_of(found)
 
     def _image_table(self) -> ImageTable | None:
