@@ -202,11 +202,14 @@ def test_dvc_draws_the_wanted_plots_with_named_axes_and_no_other(finished):
     assert set(re.findall(r'"text": "([^"]+)"', page)) == {
         "Number of test images by actual and predicted class",
         "Share of each actual class by predicted class",
+        "Share of each class's test images that are right (recall)",
+        "Accuracy of the answered images by their share for thresholds of the largest probability",
         "Loss by epoch of fine-tuning",
         "Accuracy by epoch of fine-tuning",
         "Learning rate by epoch of fine-tuning",
     }
     assert set(re.findall(r'"title": "([^"]+)"', page)) == {
         "actual class", "predicted class", "epoch", "cross-entropy (nats)", "share of the images that are right",
+        "share of the images that are answered", "share of these that are right", "recall",
         "learning rate",
     }  # fmt: skip
