@@ -22,7 +22,7 @@ DESCRIPTION = {"labels": ["blau", "grün"], "image_size": 16, "resize": "crop", 
 QUICK = ("ConvNeXtTiny", "DenseNet121", "EfficientNetLite0", "MobileNetV2_035", "MobileNetV3Small", "simple_cnn")
 SLOW = (
     *("EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2", "InceptionV3", "MobileNet", "NASNetMobile"),
-    *("ResNet50", "ResNet50V2", "VGG16", "VGG19", "Xception"),
+    *("ResNeXt50", "ResNet50", "ResNet50V2", "VGG16", "VGG19", "Xception"),
 )
 PIXELS = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8)
 

@@ -42,6 +42,8 @@ def test_after_a_preset_default_gives_back_every_byte(tmp_path, monkeypatch):
     (tmp_path / "presets.yaml").write_text(presets, encoding="utf-8")
     path = tmp_path / "params.yaml"
     path.write_bytes(FILE.read_bytes())
+    if yaml.safe_load(path.read_bytes()) != own_parameters.VALUES:
+        pytest.skip("params.yaml has settings of the user")
     # Of the user's own file the recipe is the user's too.
     command(["preset", "default"])
     before = path.read_bytes()
