@@ -84,11 +84,8 @@ class Clone:
         """Return a copy with all outputs and DVC's cache, and with images of its own."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         clone = Clone(folder)
-        # A link to a local data set is absolute: the copy's would still lead to the first one's images.
-        clone.source.unlink()
-        clone.source.symlink_to(clone.photos)
-        # The link is in git.
-        clone.git("commit", "--quiet", "--amend", "--no-edit", "--", "data/source")
+        # The link to a local data set is relative: it leads to the copy's own images.
+        assert clone.source.resolve() == clone.photos.resolve()
         return clone
 
     def cloned(self, folder: Path) -> "Clone":
