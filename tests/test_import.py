@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -46,7 +47,7 @@ def repository(blank, tmp_path):
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory, write_image_folder):
-    """A repository with imported photos and their results, committed and pushed to a DVC remote."""
+    """A repository with imported photos and the results of the first stages, committed and pushed to a DVC remote."""
     clone = Clone.of_working_files(tmp_path_factory.mktemp("imported"))
     own = write_image_folder(clone.folder / NAME, count=20)
     # What systems leave in folders: DVC never looks at the first two.
@@ -56,8 +57,10 @@ def imported(tmp_path_factory, write_image_folder):
     clone.set(**SMALL | {"dataset": "digits"})
     clone.commit("Small settings")
     printed = clone.run(*IMPORT, own)
-    # The line to type is the last one.
-    clone.run("bash", "-e", "-c", printed.splitlines()[-1].removeprefix("next: "))
+    # The line to type is the last one; the later stages know nothing of an import.
+    command = printed.splitlines()[-1].removeprefix("next: ")
+    assert command.endswith("&& dvc repro")
+    clone.run("bash", "-e", "-c", f"{command} split")
     clone.commit("Results")
     clone.dvc("remote", "add", "--default", "--quiet", "store", clone.folder / "remote")
     clone.commit("Remote")
@@ -66,26 +69,41 @@ def imported(tmp_path_factory, write_image_folder):
     return clone
 
 
-@pytest.fixture
-def pulled(imported, tmp_path):
-    """A fresh clone of it after `dvc pull`; the photos are nowhere else on the machine."""
-    clone = Clone(tmp_path / "pulled")
-    clone.folder.mkdir()
-    clone.run("git", "clone", "--quiet", imported.path, clone.path, within=clone.folder)
-    clone.dvc("pull")
+@pytest.fixture(scope="module")
+def computed(imported, tmp_path_factory):
+    """The same repository after all stages."""
+    clone = Clone(tmp_path_factory.mktemp("computed"))
+    shutil.copytree(imported.folder, clone.folder, symlinks=True, dirs_exist_ok=True)
+    clone.dvc("remote", "modify", "--quiet", "store", "url", clone.folder / "remote")
+    clone.dvc("repro")
+    clone.commit("All results")
+    clone.dvc("push")
     return clone
 
 
-def test_a_pulled_clone_is_up_to_date_and_runs_nothing(imported, pulled):
-    assert "up to date" in pulled.dvc("status")
-    assert ran(pulled.dvc("repro")) == []
+def pulled_from(clone: Clone, folder: Path) -> Clone:
+    """Return a fresh clone after `dvc pull`; the photos are nowhere else on the machine."""
+    pulled = Clone(folder)
+    folder.mkdir()
+    pulled.run("git", "clone", "--quiet", clone.path, pulled.path, within=folder)
+    pulled.dvc("pull")
+    return pulled
+
+
+@pytest.mark.parametrize("fixture", ["imported", pytest.param("computed", marks=pytest.mark.slow)])
+def test_a_pulled_clone_is_up_to_date_and_runs_nothing(request, tmp_path, fixture):
+    clone = request.getfixturevalue(fixture)
+    stages = ["split"] if fixture == "imported" else []
+    pulled = pulled_from(clone, tmp_path / "pulled")
+    assert "up to date" in pulled.dvc("status", *stages)
+    assert ran(pulled.dvc("repro", *stages)) == []
     assert pulled.git("status", "--porcelain") == ""
-    assert pulled.outputs() == imported.outputs()
+    assert pulled.outputs() == clone.outputs()
 
 
 @pytest.mark.slow
-def test_verify_finds_the_imported_images_in_the_cache(imported):
-    printed = imported.attempt(sys.executable, "-m", "graft", "verify").stdout
+def test_verify_finds_the_imported_images_in_the_cache(computed):
+    printed = computed.attempt(sys.executable, "-m", "graft", "verify").stdout
     # DVC leaves out what systems leave in folders; data/raw.json counts it where it is.
     assert re.findall(r"^FAIL.*$", printed, re.MULTILINE) == [
         "FAIL  download: data/raw.json is another file than dvc.lock says"
@@ -93,7 +111,8 @@ def test_verify_finds_the_imported_images_in_the_cache(imported):
 
 
 @pytest.mark.slow
-def test_a_pulled_clone_computes_what_its_commit_changes_and_an_experiment_in_a_temporary_clone_too(pulled):
+def test_a_pulled_clone_computes_what_its_commit_changes_and_an_experiment_in_a_temporary_clone_too(computed, tmp_path):
+    pulled = pulled_from(computed, tmp_path / "pulled")
     assert ran(pulled.dvc("exp", "run", "-S", "split.seed=1"))[:2] == ["resolve", "split"]
     assert "download" not in ran(pulled.dvc("exp", "run", "--temp", "-S", "split.seed=2"))
     assert os.readlink(pulled.source) == f"../photos/{NAME}"
