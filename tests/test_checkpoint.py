@@ -82,24 +82,32 @@ def test_after_the_last_epoch_nothing_is_trained_again(tmp_path):
     assert digest(second) == digest(first)
 
 
-def test_each_earlier_row_is_reported_too(tmp_path):
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    """What a run of six epochs leaves: its checkpoint's bytes, its history, and the hash of its weights."""
+    checkpoint, model = Checkpoint(tmp_path_factory.mktemp("finished") / "state.npz"), network()
+    history, _ = train(model, None, checkpoint)
+    return checkpoint.path.read_bytes(), history, digest(model)
+
+
+def test_each_earlier_row_is_reported_too(tmp_path, finished_run):
+    content, history, _ = finished_run
     checkpoint = Checkpoint(tmp_path / "state.npz")
-    history, _ = train(network(), None, checkpoint)
+    checkpoint.path.write_bytes(content)
     rows = []
     settings = fine_tune_settings(epochs=6)
     loop.train(network(), examples(), None, settings, 0.02, 3, on_epoch=rows.append, checkpoint=checkpoint)
     assert rows == history
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_damaged_checkpoint_is_one_line_and_training_starts_anew(share, tmp_path, capsys):
-    checkpoint, expected = Checkpoint(tmp_path / "state.npz"), network()
-    history, _ = train(expected, None, checkpoint)
-    content = checkpoint.path.read_bytes()
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_damaged_checkpoint_is_one_line_and_training_starts_anew(share, tmp_path, finished_run, capsys):
+    content, history, expected = finished_run
+    checkpoint = Checkpoint(tmp_path / "state.npz")
     checkpoint.path.write_bytes(content[: int(len(content) * share)])
     model = network()
     assert train(model, None, checkpoint) == (history, set(range(6)))
-    assert digest(model) == digest(expected)
+    assert digest(model) == expected
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"{checkpoint.path}: damaged (")
     assert line.endswith("); training starts from the first epoch")

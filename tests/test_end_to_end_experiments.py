@@ -35,8 +35,8 @@ def test_an_experiment_with_another_learning_rate_runs_four_stages_and_no_stage_
 
 def test_restore_brings_back_the_last_commit_after_an_experiment_and_a_refused_one(clone):
     before = clone.outputs()
-    clone.dvc("exp", "run", "-S", "export.model=head")
-    assert clone.outputs()["metrics/export.json"] != before["metrics/export.json"]
+    clone.dvc("exp", "run", "-S", "head.C=2.0", "train_head")
+    assert clone.outputs()["metrics/head.json"] != before["metrics/head.json"]
     assert clone.attempt("dvc", "exp", "run", "-S", "dataset=../nowhere").returncode != 0
     clone.run("make", "restore")
     tracked = clone.git("ls-files", "params.yaml", "dvc.lock", "metrics").split()

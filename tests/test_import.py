@@ -140,7 +140,10 @@ def test_an_outside_folder_works_and_resolve_says_what_it_costs(repository):
 
 
 def test_one_line_of_the_parameters_changes_and_the_message_names_what_to_commit(repository):
+    before = yaml.safe_load((repository.path / "params.yaml").read_text(encoding="utf-8"))
     printed = repository.run(*IMPORT, f"../{NAME}/")
+    after = yaml.safe_load((repository.path / "params.yaml").read_text(encoding="utf-8"))
+    assert after == before | {"dataset": f"photos/{NAME}"}
     assert changed_lines(repository, "params.yaml") == ["-dataset: digits", f"+dataset: photos/{NAME}"]
     add, commit, repro = printed.splitlines()[-1].removeprefix("next: ").split(" && ")
     assert shlex.split(add) == ["git", "add", "params.yaml", f"photos/{NAME}.dvc", "photos/.gitignore"]
@@ -312,10 +315,3 @@ def test_without_git_it_is_one_line(repository):
     shutil.rmtree(repository.path / ".git")
     variables = {"GIT_CEILING_DIRECTORIES": str(repository.folder)}
     assert "git init" in error(repository.attempt(*IMPORT, f"../{NAME}", **variables))
-
-
-def test_the_parameters_are_those_of_before_but_for_the_data_set(repository):
-    before = yaml.safe_load((repository.path / "params.yaml").read_text(encoding="utf-8"))
-    repository.run(*IMPORT, f"../{NAME}")
-    after = yaml.safe_load((repository.path / "params.yaml").read_text(encoding="utf-8"))
-    assert after == before | {"dataset": f"photos/{NAME}"}
