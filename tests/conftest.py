@@ -48,6 +48,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", f"ignore:{warning}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules that run the whole pipeline first: at the end, no process waits for a long test of another."""
+    long = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in long)
+
+
 # The same examples in every run, and no deadline: the machine may be busy with something else.
 settings.register_profile("graft", deadline=None, derandomize=True)
 settings.load_profile("graft")
