@@ -162,6 +162,13 @@ class Clone:
         values = own_parameters.changed(yaml.safe_load(path.read_text(encoding="utf-8")), **changes)
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
+    def keep_stages(self, *names: str) -> None:
+        """Leave these stages alone in dvc.yaml: the others would take most of the time."""
+        path = self.path / "dvc.yaml"
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        shorter = {"stages": {name: stages[name] for name in names}}
+        path.write_text(yaml.safe_dump(shorter, sort_keys=False), encoding="utf-8")
+
     def outputs(self) -> dict[str, str]:
         """Return the MD5 of every file under data/, models/ and metrics/; of links, where they lead."""
         found = {}
