@@ -12,6 +12,9 @@ AGAINST :=
 # For fuzz: of all targets together.
 SECONDS := 120
 
+# Each process takes tests of another one when it has none left. CI's log ends with what took longest.
+PYTEST := pytest -n auto --dist worksteal --durations 25
+
 # In the order of the report; what is measured with: make bench ARCHIVE=photos.tar WEIGHTS=file.h5 IMAGES=100 PAIRS=1
 BENCHMARKS := extract new_images fine_tune_epoch learning_rate from_archive predict_start predict_many memory interpreters hub_features
 MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
@@ -55,16 +58,16 @@ lint: $(INSTALLED) ## check style, types and the workflows of CI
 	zizmor --offline --no-progress --quiet .github/workflows
 
 test: lint ## check style and types, and run the tests
-	pytest -n auto
+	$(PYTEST)
 
 test-all: $(INSTALLED) ## run the slow tests too
-	pytest -n auto -m 'not network'
+	$(PYTEST) -m 'not network'
 
 test-kills: $(INSTALLED) ## kill `dvc repro` a hundred times: it must end with the same hashes
 	pytest -m kills
 
 coverage: $(INSTALLED) ## run the tests and report which lines of graft/ and stages/ they run; at least 92 % must be
-	pytest -n auto --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 fuzz: $(INSTALLED) ## look for damaged files that end in neither a result nor one line: make fuzz SECONDS=120
 	cd tests && python -m fuzz --seconds $(SECONDS)

@@ -1,5 +1,6 @@
 """Temporary clones of this repository, in which tests run the real dvc on small generated images."""
 
+import functools
 import hashlib
 import os
 import re
@@ -49,6 +50,14 @@ def is_the_users(name: str) -> bool:
     return name in ("params.yaml", "dvc.lock") or (
         name.startswith(tuple(f"{folder}/" for folder in OUTPUTS)) and not name.endswith(".gitignore")
     )
+
+
+@functools.cache
+def font_cache() -> str:
+    """Return the folder of matplotlib's list of fonts, which is made if there is none."""
+    import matplotlib.font_manager
+
+    return matplotlib.get_cachedir()
 
 
 class Clone:
@@ -108,6 +117,8 @@ class Clone:
         return kept | {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(home),
+            # The list of fonts, which takes seconds to make, is that of the running tests.
+            "MPLCONFIGDIR": font_cache(),
             "DVC_NO_ANALYTICS": "1",
             "DVC_SITE_CACHE_DIR": str(self.folder / "site"),
             "DVC_GLOBAL_CONFIG_DIR": str(home),
@@ -150,6 +161,13 @@ class Clone:
         path = self.path / "params.yaml"
         values = own_parameters.changed(yaml.safe_load(path.read_text(encoding="utf-8")), **changes)
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+    def keep_stages(self, *names: str) -> None:
+        """Leave these stages alone in dvc.yaml: the others would take most of the time."""
+        path = self.path / "dvc.yaml"
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        shorter = {"stages": {name: stages[name] for name in names}}
+        path.write_text(yaml.safe_dump(shorter, sort_keys=False), encoding="utf-8")
 
     def outputs(self) -> dict[str, str]:
         """Return the MD5 of every file under data/, models/ and metrics/; of links, where they lead."""

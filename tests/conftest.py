@@ -1,10 +1,12 @@
 """What the tests share: small generated pictures, a project folder, and a tiny compiled network."""
 
+import fcntl
 import io
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +21,13 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 COLOURS = {"blue": (40, 70, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
 PICTURE_SIZE = 24
+# They come by the thousand, and hide those that are ours.
+FOREIGN_WARNINGS = (
+    # Keras's variables do not know NumPy 2's argument `copy`.
+    r"__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras\..*",
+    # LiteRT's interpreter says it each time that all tensors are kept, which class activation maps need.
+    r"Warning. Enabling `experimental_preserve_all_tensors`:UserWarning:ai_edge_litert\..*",
+)
 
 
 def _refuse_the_users_files(event: str, arguments: tuple) -> None:
@@ -31,6 +40,19 @@ def _refuse_the_users_files(event: str, arguments: tuple) -> None:
 
 
 sys.addaudithook(_refuse_the_users_files)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out the warnings that only other packages could mend."""
+    for warning in FOREIGN_WARNINGS:
+        config.addinivalue_line("filterwarnings", f"ignore:{warning}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules that run the whole pipeline first: at the end, no process waits for a long test of another."""
+    long = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in long)
+
 
 # The same examples in every run, and no deadline: the machine may be busy with something else.
 settings.register_profile("graft", deadline=None, derandomize=True)
@@ -117,6 +139,28 @@ def project(tmp_path, monkeypatch):
     return Project(folder)
 
 
+@pytest.fixture
+def exported_model(project, compiled):
+    """A project with the exported classifier of blue, green and red pictures in models/."""
+    import blue_green_red
+
+    blue_green_red.write(compiled.classifier)
+    return project
+
+
+@pytest.fixture
+def run_predict(exported_model, capsys):
+    """Return a function that runs `graft predict` and returns its status, and the lines of output and errors."""
+    from graft.__main__ import command
+
+    def run(*arguments: object) -> tuple[int, list[str], list[str]]:
+        status = command(["predict", *map(str, arguments)])
+        printed = capsys.readouterr()
+        return status, printed.out.splitlines(), printed.err.splitlines()
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def run_python():
     """Return a function that runs Python with the repository's modules, as a user would: (arguments, folder)."""
@@ -136,15 +180,42 @@ def run_python():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, write_image_folder):
+def made_once(tmp_path_factory):
+    """Return a function of (name, make): the folder that `make(folder)` has filled, in the first process to need it.
+
+    The processes of pytest-xdist share it: use a copy.
+    """
+
+    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
+        base = tmp_path_factory.getbasetemp()
+        base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+        folder, done = base / name, base / f"{name}.done"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                # What another process has left when `make` failed there.
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, made_once, write_image_folder):
     """A clone with small settings after its first `dvc repro`, committed on main; copy it to change anything."""
-    clone = Clone.of_working_files(tmp_path_factory.mktemp("finished"))
-    write_image_folder(clone.photos, count=20)
-    clone.set(**SMALL)
-    clone.commit("Small settings")
-    clone.dvc("repro")
-    clone.commit("Results")
-    return clone
+
+    def make(folder: Path) -> None:
+        clone = Clone.of_working_files(folder)
+        write_image_folder(clone.photos, count=20)
+        clone.set(**SMALL)
+        clone.commit("Small settings")
+        clone.dvc("repro")
+        clone.commit("Results")
+
+    return Clone(made_once("finished", make)).copied(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture

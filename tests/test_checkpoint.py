@@ -1,6 +1,5 @@
 """The checkpoint of fine-tuning: what is trained in two runs is what is trained in one, to the last bit."""
 
-import json
 import os
 import signal
 import subprocess
@@ -83,24 +82,32 @@ def test_after_the_last_epoch_nothing_is_trained_again(tmp_path):
     assert digest(second) == digest(first)
 
 
-def test_each_earlier_row_is_reported_too(tmp_path):
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    """What a run of six epochs leaves: its checkpoint's bytes, its history, and the hash of its weights."""
+    checkpoint, model = Checkpoint(tmp_path_factory.mktemp("finished") / "state.npz"), network()
+    history, _ = train(model, None, checkpoint)
+    return checkpoint.path.read_bytes(), history, digest(model)
+
+
+def test_each_earlier_row_is_reported_too(tmp_path, finished_run):
+    content, history, _ = finished_run
     checkpoint = Checkpoint(tmp_path / "state.npz")
-    history, _ = train(network(), None, checkpoint)
+    checkpoint.path.write_bytes(content)
     rows = []
     settings = fine_tune_settings(epochs=6)
     loop.train(network(), examples(), None, settings, 0.02, 3, on_epoch=rows.append, checkpoint=checkpoint)
     assert rows == history
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_damaged_checkpoint_is_one_line_and_training_starts_anew(share, tmp_path, capsys):
-    checkpoint, expected = Checkpoint(tmp_path / "state.npz"), network()
-    history, _ = train(expected, None, checkpoint)
-    content = checkpoint.path.read_bytes()
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_damaged_checkpoint_is_one_line_and_training_starts_anew(share, tmp_path, finished_run, capsys):
+    content, history, expected = finished_run
+    checkpoint = Checkpoint(tmp_path / "state.npz")
     checkpoint.path.write_bytes(content[: int(len(content) * share)])
     model = network()
     assert train(model, None, checkpoint) == (history, set(range(6)))
-    assert digest(model) == digest(expected)
+    assert digest(model) == expected
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"{checkpoint.path}: damaged (")
     assert line.endswith("); training starts from the first epoch")
@@ -135,36 +142,22 @@ def test_the_identity_depends_on_settings_and_on_the_content_of_files(tmp_path):
     assert identity({"lr": 0.1}, [file]) != first
 
 
-def test_a_process_that_is_killed_by_the_system_goes_on_in_another_process_to_the_same_bits(tmp_path):
+def test_a_process_that_is_killed_by_the_system_goes_on_in_another_process_to_the_same_bits(tmp_path, capsys):
     settings, validation = RUNS["averaged weights, dropout, mixup"]
-    whole = network()
-    history, _ = train(whole, validation, **settings)
-    killed, resumed = (
-        subprocess.run(
-            [sys.executable, __file__, tmp_path / "state.npz", str(kill_after)],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            check=False,
-        )
-        for kill_after in (4, 0)
-    )
+    whole, resumed = network(), network()
+    expected, _ = train(whole, validation, **settings)
+    command = [sys.executable, __file__, tmp_path / "state.npz", "4"]
+    killed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert resumed.returncode == 0, resumed.stderr
-    first, last = resumed.stdout.splitlines()
-    assert first == "training goes on after epoch 4, where an earlier run ended"
-    assert json.loads(last) == {"digest": digest(whole), "history": history, "read": [4, 5]}
+    history, epochs_read = train(resumed, validation, Checkpoint(tmp_path / "state.npz"), **settings)
+    assert capsys.readouterr().out == "training goes on after epoch 4, where an earlier run ended\n"
+    assert (history, digest(resumed), epochs_read) == (expected, digest(whole), {4, 5})
 
 
 def main(path, kill_after):
-    """Train with the checkpoint at `path`; after an epoch of that number the process kills itself."""
+    """Train with the checkpoint at `path`; after the epoch of that number the process kills itself."""
     settings, validation = RUNS["averaged weights, dropout, mixup"]
-    model = network()
-    history, epochs_read = train(
-        model, validation, Checkpoint(path), kill_after, lambda: os.kill(os.getpid(), signal.SIGKILL), **settings
-    )
-    print(json.dumps({"digest": digest(model), "history": history, "read": sorted(epochs_read)}))
+    train(network(), validation, Checkpoint(path), kill_after, lambda: os.kill(os.getpid(), signal.SIGKILL), **settings)
 
 
 if __name__ == "__main__":

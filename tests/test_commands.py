@@ -73,7 +73,11 @@ def test_the_status_and_the_line_of_a_mistake_are_those_of_the_process(run_pytho
     assert run_python("-m", "graft", "--help").returncode == 0
 
 
-@pytest.mark.parametrize("arguments", ["--help", *(f"{name} --help" for name in COMMANDS), "store size", "gate"])
+# The help of each command is printed in the same way.
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", "store size", "gate", *(pytest.param(f"{name} --help", marks=pytest.mark.slow) for name in COMMANDS)],
+)
 def test_a_reader_that_stops_early_is_no_error(arguments, tmp_path):
     # The reader ends at once, so that nothing of what is printed can be written.
     script = f"'{sys.executable}' -m graft {arguments} | true; exit ${{PIPESTATUS[0]}}"

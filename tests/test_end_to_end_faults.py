@@ -4,9 +4,12 @@ import re
 import shutil
 import subprocess
 import tarfile
+from importlib import import_module
 
 import pytest
-from clones import ran
+from clones import SMALL, ran
+
+from graft.core.errors import GraftError
 
 NO_HASH = "0" * 64
 SILENT = "http://127.0.0.1:1/x.tgz"
@@ -55,12 +58,28 @@ def shared(finished, tmp_path_factory):
     return finished.copied(tmp_path_factory.mktemp("shared"))
 
 
-# The schema refuses them as it does a wrong type; test_params.py has them all.
-OF_THE_SCHEMA = {"misspelt key", "out of range", "pooled features for a block", "widths of a linear head"}
+def run_first_stages():
+    for stage in ("resolve", "download", "split", "freeze"):
+        import_module(f"stages.{stage}").main()
+
+
+@pytest.mark.parametrize("fault", SETTINGS)
+def test_a_bad_setting_ends_a_stage_with_one_line(project, tmp_path, write_image_folder, fault):
+    changes, pattern = SETTINGS[fault]
+    write_image_folder(tmp_path / "photos", count=20)
+    project.set(**SMALL | changes)
+    with pytest.raises(GraftError) as caught:
+        run_first_stages()
+    assert len(str(caught.value).splitlines()) == 1
+    assert re.search(pattern, str(caught.value))
+
+
+# One that the schema refuses, and one that a later stage does.
+QUICK = {"wrong type", "too few images"}
 
 
 @pytest.mark.parametrize(
-    "fault", [pytest.param(fault, marks=[pytest.mark.slow] * (fault in OF_THE_SCHEMA)) for fault in SETTINGS]
+    "fault", [pytest.param(fault, marks=[pytest.mark.slow] * (fault not in QUICK)) for fault in SETTINGS]
 )
 def test_a_bad_setting_is_refused(shared, fault):
     changes, pattern = SETTINGS[fault]
@@ -71,7 +90,10 @@ def test_a_bad_setting_is_refused(shared, fault):
 
 @pytest.mark.parametrize(
     ("setting", "pattern"),
-    [("lr=fast", r"lr is 'fast'"), ("backbone=simple_cn", r"did you mean 'simple_cnn'\?")],
+    [
+        ("lr=fast", r"lr is 'fast'"),
+        pytest.param("backbone=simple_cn", r"did you mean 'simple_cnn'\?", marks=pytest.mark.slow),
+    ],
 )
 def test_a_bad_setting_of_an_experiment_is_refused(clone, setting, pattern):
     assert_refused(clone, clone.outputs(), pattern, "exp", "run", "-S", setting)
@@ -107,13 +129,19 @@ def _other_archive(clone):
     clone.set(dataset="../photos.tgz", dataset_sha256=NO_HASH)
 
 
+# test_download.py has all these lines; the first stands for their way through DVC in every run of the tests.
 @pytest.mark.parametrize(
     ("damage", "pattern"),
     [
         (_no_readable_image, r"\.\./photos: no readable image in class folder 'red'"),
-        (_one_class, r"\.\./photos: 1 class folder found; it must hold two or more"),
-        (_strict_and_unreadable, r"red/text\.png: not a readable image .*1 of 61 images are refused"),
-        (_other_archive, rf"photos\.tgz: its SHA-256 is [0-9a-f]{{64}}, but dataset_sha256 is {NO_HASH}"),
+        *(
+            pytest.param(damage, pattern, marks=pytest.mark.slow)
+            for damage, pattern in (
+                (_one_class, r"\.\./photos: 1 class folder found; it must hold two or more"),
+                (_strict_and_unreadable, r"red/text\.png: not a readable image .*1 of 61 images are refused"),
+                (_other_archive, rf"photos\.tgz: its SHA-256 is [0-9a-f]{{64}}, but dataset_sha256 is {NO_HASH}"),
+            )
+        ),
     ],
 )
 def test_bad_images_are_refused(clone, damage, pattern):
@@ -147,10 +175,10 @@ ON_A_FULL_DISK = """
     ("before", "stage", "folder", "changes"),
     [
         ("freeze", "extract", "data", {"head__views": 1}),
-        ("extract", "train_head", "models", {"head__C": 2.0}),
-        ("train_head", "fine_tune", "models", {"lr": 2e-3}),
+        pytest.param("extract", "train_head", "models", {"head__C": 2.0}, marks=pytest.mark.slow),
+        pytest.param("train_head", "fine_tune", "models", {"lr": 2e-3}, marks=pytest.mark.slow),
         ("fine_tune", "export", "models", {"display_names": {"red": "rouge"}}),
-        ("export", "evaluate", "metrics", {"display_names": {"red": "rouge"}}),
+        pytest.param("export", "evaluate", "metrics", {"display_names": {"red": "rouge"}}, marks=pytest.mark.slow),
     ],
 )
 def test_a_full_disk_leaves_no_half_written_file_and_the_next_run_goes_on(clone, before, stage, folder, changes):

@@ -3,14 +3,17 @@
 import csv
 import sys
 
+import pytest
 from clones import ran
 
 from graft.core.files import read_rows, write_rows
 
 
-def test_a_wrong_label_is_found_corrected_and_the_correction_undone(clone):
+# What follows the two is slow, and is made of their outputs.
+@pytest.mark.parametrize("stages", [("inspect", "train_head"), pytest.param((), marks=pytest.mark.slow)])
+def test_a_wrong_label_is_found_corrected_and_the_correction_undone(clone, stages):
     (clone.photos / "red/001.png").rename(clone.photos / "green/wrong.png")
-    clone.dvc("repro")
+    clone.dvc("repro", *stages)
     clone.commit("A wrong label")
     before = clone.outputs()
     suspects = clone.path / "metrics/suspects.csv"
@@ -20,22 +23,22 @@ def test_a_wrong_label_is_found_corrected_and_the_correction_undone(clone):
     write_rows(clone.folder / "fixed.csv", list(rows[0]), rows)
 
     clone.run(sys.executable, "-m", "graft", "relabel", clone.folder / "fixed.csv")
-    stages = ran(clone.dvc("repro"))
-    assert "split" in stages
-    assert "download" not in stages
+    again = ran(clone.dvc("repro", *stages))
+    assert {"split", *stages} <= set(again)
+    assert "download" not in again
     table = read_rows(clone.path / "data/split.csv")
     assert next(row["label"] for row in table if row["path"] == "green/wrong.png") == "red"
     assert "green/wrong.png" not in {row["path"] for row in read_rows(suspects)}
     assert clone.git("diff", "--stat", "relabelled.csv").count("|") == 1
 
     clone.git("checkout", "relabelled.csv")
-    assert ran(clone.dvc("repro")) == []
+    assert ran(clone.dvc("repro", *stages)) == []
     assert clone.outputs() == before
 
 
 def test_the_table_of_suspects_itself_can_be_edited(clone):
     (clone.photos / "red/001.png").rename(clone.photos / "green/wrong.png")
-    clone.dvc("repro")
+    clone.dvc("repro", "inspect")
     path = clone.path / "metrics/suspects.csv"
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -43,11 +46,13 @@ def test_the_table_of_suspects_itself_can_be_edited(clone):
     rows[0]["corrected"] = "-"
     write_rows(path, list(rows[0]), rows)
     clone.run(sys.executable, "-m", "graft", "relabel", "metrics/suspects.csv")
-    clone.dvc("repro")
+    clone.dvc("repro", "inspect")
     assert "green/wrong.png" not in (clone.path / "data/split.csv").read_text()
     assert "green/wrong.png" not in path.read_text()
 
 
+# test_end_to_end_experiments.py has the list of all stages that run then.
+@pytest.mark.slow
 def test_another_learning_rate_does_not_inspect_the_images_again(clone):
     assert "inspect" not in ran(clone.dvc("exp", "run", "-S", "lr=1e-4"))
 

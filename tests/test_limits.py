@@ -1,7 +1,5 @@
 """What the exported classifier does not know: its sets, its second output, and their figures."""
 
-import json
-import sys
 from pathlib import Path
 
 import keras
@@ -12,6 +10,7 @@ from split_files import write_split
 
 from graft.activations.litert import Network
 from graft.backbone.compile import compile_network
+from graft.core import paths
 from graft.core.files import read_json, read_rows, write_json, write_rows
 from graft.images.table import COLUMNS, read_image_table
 from graft.scores.known import KnownScore, unit_rows
@@ -20,7 +19,7 @@ from graft.serving.classifier import Classifier
 from graft.serving.generated import KINDS, OF_EACH_KIND, write_pictures
 from graft.serving.limits_figures import limits_figures, set_figures
 from graft.serving.none_of_these import measure_limits, none_of_these
-from stages import evaluate
+from stages import evaluate, export
 
 LABELS = ["blue", "green", "red"]
 DESCRIPTION = {"labels": LABELS, "image_size": 16, "resize": "crop", "crops": 2}
@@ -216,17 +215,19 @@ def test_evaluate_writes_accuracy_and_coverage_by_threshold(exported):
     assert {(row["coverage"], row["accuracy"]) for row in rows[:3]} == {("1.0", str(round(accuracy, 6)))}
 
 
-def test_export_warns_where_the_validation_part_is_too_small(clone):
-    rows = read_rows(clone.path / "data/split.csv")
+def test_export_warns_where_the_validation_part_is_too_small(clone, monkeypatch, capsys):
+    monkeypatch.chdir(clone.path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    rows = read_rows(paths.SPLIT)
     validation = [row for row in rows if row["split"] == "validation"]
     assert len(validation) < 19
-    result = clone.attempt(sys.executable, "-m", "stages.export")
-    assert 'warning: no "none of these": it needs 19 images, and the validation part has' in result.stderr
-    assert "prediction_set" not in json.loads((clone.path / "models/labels.json").read_text())
-    write_rows(clone.path / "data/split.csv", COLUMNS, [*rows, *validation * 3])
-    result = clone.attempt(sys.executable, "-m", "stages.export")
-    assert "warning: no" not in result.stderr
-    classifier = Classifier(clone.path / FILES[0], clone.path / FILES[1])
-    prediction = classifier.predict(clone.path / "data/raw" / validation[0]["path"])
+    export.main()
+    assert 'warning: no "none of these": it needs 19 images, and the validation part has' in capsys.readouterr().err
+    assert "prediction_set" not in read_json(FILES[1])
+    write_rows(paths.SPLIT, COLUMNS, [*rows, *validation * 3])
+    export.main()
+    assert "warning: no" not in capsys.readouterr().err
+    classifier = Classifier(*FILES)
+    prediction = classifier.predict(paths.RAW / validation[0]["path"])
     assert classifier.coverage == 0.95
     assert prediction.known_score is not None

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blue_green_red import DESCRIPTION, LABELS
 from PIL import Image
 
-from graft.__main__ import command
 from graft.activations.litert import Network
 from graft.commands import predict_output
 from graft.core.errors import GraftError
@@ -20,28 +20,6 @@ from graft.images import loader
 from graft.serving.classifier import Classifier
 
 ROOT = Path(__file__).resolve().parents[1]
-LABELS = ["blue", "green", "red"]
-DESCRIPTION = {"labels": LABELS, "image_size": 16, "resize": "squash", "crops": 1}
-
-
-@pytest.fixture
-def model(project, compiled):
-    """The exported classifier of blue, green and red pictures, in models/."""
-    Path("models").mkdir()
-    shutil.copy(compiled.classifier, "models/classifier.tflite")
-    write_json("models/labels.json", DESCRIPTION)
-
-
-@pytest.fixture
-def run_predict(model, capsys):
-    """Return a function that runs the command and returns its status, and the lines of output and errors."""
-
-    def run(*arguments):
-        status = command(["predict", *map(str, arguments)])
-        printed = capsys.readouterr()
-        return status, printed.out.splitlines(), printed.err.splitlines()
-
-    return run
 
 
 def test_a_file_is_named_with_its_classes_the_most_probable_first(run_predict, image_folder):
@@ -227,7 +205,7 @@ def test_the_pixels_are_those_of_the_one_loader(run_predict, image_folder, monke
     assert asked == [(image_folder / "red/000.jpg", 16, "squash", 1)]
 
 
-def test_the_probabilities_are_the_mean_over_the_crops(model, project):
+def test_the_probabilities_are_the_mean_over_the_crops(exported_model, project):
     # Red and green halves: the middle crop shows as much of both.
     picture = Image.new("RGB", (32, 16), (200, 50, 40))
     picture.paste((50, 180, 60), (16, 0, 32, 16))
@@ -244,7 +222,7 @@ def test_the_probabilities_are_the_mean_over_the_crops(model, project):
     np.testing.assert_array_equal(found[1].probabilities(Path("halves.png")), middle)
 
 
-def test_names_in_any_script_and_in_none_are_printed(model, image_folder, run_python, project):
+def test_names_in_any_script_and_in_none_are_printed(exported_model, image_folder, run_python, project):
     folder = image_folder / "玫瑰"
     folder.mkdir()
     shutil.copy(image_folder / "red/000.jpg", folder / "é 1.jpg")
@@ -340,7 +318,7 @@ def test_the_command_imports_no_library_that_starts_slowly(run_python):
     assert run_python("-c", script).returncode == 0
 
 
-def test_a_reader_that_stops_early_is_no_error(model, tmp_path, write_image_folder):
+def test_a_reader_that_stops_early_is_no_error(exported_model, tmp_path, write_image_folder):
     photos = write_image_folder(tmp_path / "many", count=400)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = f"'{sys.executable}' -m graft predict '{photos}' | head -n 1"

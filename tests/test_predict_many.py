@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from blue_green_red import DESCRIPTION, LABELS
 from PIL import Image
 
 from graft.__main__ import command
@@ -22,29 +23,6 @@ from graft.core.errors import GraftError
 from graft.core.files import write_json
 from graft.images import loader
 from graft.serving.classifier import Classifier, Prediction
-
-LABELS = ["blue", "green", "red"]
-DESCRIPTION = {"labels": LABELS, "image_size": 16, "resize": "squash", "crops": 1}
-
-
-@pytest.fixture
-def model(project, compiled):
-    """The exported classifier of blue, green and red pictures, in models/."""
-    Path("models").mkdir()
-    shutil.copy(compiled.classifier, "models/classifier.tflite")
-    write_json("models/labels.json", DESCRIPTION)
-
-
-@pytest.fixture
-def run_predict(model, capsys):
-    """Return a function that runs the command and returns its status, and the lines of output and errors."""
-
-    def run(*arguments):
-        status = command(["predict", *map(str, arguments)])
-        printed = capsys.readouterr()
-        return status, printed.out.splitlines(), printed.err.splitlines()
-
-    return run
 
 
 @pytest.fixture
@@ -169,7 +147,7 @@ def test_each_unreadable_file_is_named_and_the_status_is_2(run_predict, image_fo
     ]
 
 
-def test_no_more_results_are_kept_than_the_threads_are_ahead(model, image_folder, monkeypatch):
+def test_no_more_results_are_kept_than_the_threads_are_ahead(exported_model, image_folder, monkeypatch):
     """The files of a stream are read only as the results are taken."""
     monkeypatch.setattr(threads, "usable_cpus", lambda: 2)
     path, taken = image_folder / "red/000.jpg", []
@@ -181,7 +159,7 @@ def test_no_more_results_are_kept_than_the_threads_are_ahead(model, image_folder
     found.close()
 
 
-def test_several_images_are_classified_at_the_same_time(model, image_folder, monkeypatch):
+def test_several_images_are_classified_at_the_same_time(exported_model, image_folder, monkeypatch):
     monkeypatch.setattr(threads, "usable_cpus", lambda: 2)
     both = Barrier(2, timeout=30)
     load = loader.load_crops
@@ -421,7 +399,7 @@ def test_one_image_loads_the_network_once(run_predict, image_folder, monkeypatch
     assert len(loaded) == 1
 
 
-def test_one_image_imports_no_large_library(model, image_folder, run_python, project):
+def test_one_image_imports_no_large_library(exported_model, image_folder, run_python, project):
     script = (
         "import sys; from graft.__main__ import command; command(['predict', sys.argv[1]]); "
         "print({'tensorflow', 'matplotlib', 'pandas', 'scipy', 'fastapi'} & set(sys.modules), file=sys.stderr)"

@@ -1,5 +1,6 @@
 """Checkpoints of TF-slim as `weights`: the networks of slim, read by names; anything else is one line."""
 
+import functools
 import random
 import shutil
 from pathlib import Path
@@ -46,13 +47,24 @@ def changed(mobile, tmp_path):
     return write
 
 
+@functools.cache
+def untrained(name):
+    return build(name, 96, "none")
+
+
 def refusal(name, path):
     with pytest.raises(GraftError) as caught:
-        build(name, 96, path)
+        load_weights(untrained(name), path)
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(f"weights: {path} does not hold the weights of {name} without top (")
     return message
+
+
+def loaded(path):
+    """Return the network with the weights of a checkpoint, as `build` does; it is built once for all."""
+    load_weights(untrained(MOBILE), path)
+    return untrained(MOBILE)
 
 
 NETWORKS = {
@@ -109,7 +121,7 @@ def test_dense_layers_are_slims_convolutions_row_by_row(tmp_path):
 def test_moving_averages_are_taken_where_the_checkpoint_has_them(mobile, changed):
     kernel, mean = "MobilenetV2/Conv/weights", "MobilenetV2/expanded_conv_3/project/BatchNorm/moving_mean"
     averages = {f"{name}/ExponentialMovingAverage": mobile[1][name] + 1 for name in (kernel, mean)}
-    model = build(MOBILE, 32, changed(averages))
+    model = loaded(changed(averages))
     np.testing.assert_array_equal(model.get_layer("Conv1").kernel, mobile[1][kernel] + 1)
     np.testing.assert_array_equal(model.get_layer("block_3_project_BN").moving_mean, mobile[1][mean] + 1)
     untouched = "MobilenetV2/Conv_1/weights"
@@ -119,7 +131,7 @@ def test_moving_averages_are_taken_where_the_checkpoint_has_them(mobile, changed
 def test_what_training_leaves_beside_the_weights_is_not_read(mobile, changed):
     kernel = "MobilenetV2/Conv/weights"
     left = {f"{kernel}/RMSProp_1": mobile[1][kernel], f"{kernel}/Momentum": mobile[1][kernel]}
-    model = build(MOBILE, 32, changed(left | {"global_step": np.int64(5)}))
+    model = loaded(changed(left | {"global_step": np.int64(5)}))
     np.testing.assert_array_equal(model.get_layer("Conv1").kernel, mobile[1][kernel])
 
 
@@ -199,7 +211,7 @@ PARTS = ["", ".index", ".data-00000-of-00001"]
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_checkpoint_goes_by_its_name_or_by_one_of_its_files(checkpoint, mobile, part):
-    model = build(MOBILE, 32, checkpoint + part)
+    model = loaded(checkpoint + part)
     np.testing.assert_array_equal(model.get_layer("Conv1").kernel, mobile[1]["MobilenetV2/Conv/weights"])
 
 
@@ -208,7 +220,7 @@ def test_resolve_links_the_file_that_changes_with_every_value(project, checkpoin
     project.set(backbone=MOBILE, weights=checkpoint + part)
     resolve.main()
     assert Path("data/weights").resolve() == Path(f"{checkpoint}.index")
-    build(MOBILE, 32, resolved_weights(Path("data/weights")))
+    loaded(resolved_weights(Path("data/weights")))
 
 
 def test_the_linked_file_changes_with_a_single_value(mobile, changed, tmp_path):

@@ -1,5 +1,6 @@
 """Training on stored maps: what changes, what does not, and that the same arguments give the same weights."""
 
+import functools
 import hashlib
 import os
 import subprocess
@@ -194,19 +195,21 @@ def test_validation_without_a_monitor_does_not_change_training():
     assert digest(without) == digest(validated) != digest(network())
 
 
+@functools.cache
+def way(ema, epochs):
+    """Return how far the weights have gone in small steps downhill: straight ahead, and at one speed."""
+    model = network()
+    train(model, examples(), epochs=epochs, ema=ema, optimizer="sgd", momentum=0.0, lr=1e-4)
+    ends = zip(model.trainable_weights, network().trainable_weights, strict=True)
+    return sum(float(np.abs(np.subtract(end, begin)).sum()) for end, begin in ends)
+
+
 @pytest.mark.parametrize("epochs", [3, 12])
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.9])
 def test_the_average_lags_behind_the_weights_by_its_share_however_many_steps_there_are(epochs, share):
-    def way(ema):
-        """Return how far the weights have gone in small steps downhill: straight ahead, and at one speed."""
-        model = network()
-        train(model, examples(), epochs=epochs, ema=ema, optimizer="sgd", momentum=0.0, lr=1e-4)
-        ends = zip(model.trainable_weights, network().trainable_weights, strict=True)
-        return sum(float(np.abs(np.subtract(end, begin)).sum()) for end, begin in ends)
-
     # The mean age of what is averaged, as a share of all steps: weights of an age count exp(-age / share), up to age 1.
     age = share * (1 - np.exp(-1 / share))
-    assert way(share) / way(0.0) == pytest.approx(1 - age, abs=0.04)
+    assert way(share, epochs) / way(0.0, epochs) == pytest.approx(1 - age, abs=0.04)
 
 
 def test_weight_decay_shrinks_kernels_and_not_biases():
@@ -221,10 +224,13 @@ def test_weight_decay_shrinks_kernels_and_not_biases():
 
 
 def test_label_smoothing_and_dropout_raise_the_training_loss_only():
+    trained = network()
+    train(trained, examples(), epochs=20, lr=0.02)
+
     def first_epoch(**settings):
-        # Of a trained network, at a rate at which it does not change.
+        # At a rate at which the network does not change.
         model = network()
-        train(model, examples(), epochs=20, lr=0.02)
+        model.set_weights(trained.get_weights())
         return train(model, examples(), examples(), epochs=1, lr=1e-9, **settings)[0]
 
     plain, smoothed, dropped = first_epoch(), first_epoch(label_smoothing=0.5), first_epoch(dropout=0.5)

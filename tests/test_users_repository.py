@@ -11,10 +11,10 @@ PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 TESTS = ("test_params_file", "test_pipeline", "test_licences", "test_gate")
 
 
-@pytest.fixture
-def users(tmp_path, write_image_folder):
+@pytest.fixture(scope="module")
+def users(tmp_path_factory, write_image_folder):
     """A clone whose last commit has photos, settings, metrics and a dvc.lock of the user."""
-    clone = Clone.of_working_files(tmp_path / "users")
+    clone = Clone.of_working_files(tmp_path_factory.mktemp("users"))
     write_image_folder(clone.path / "photos", {"ants": (0, 0, 0), "bees": (200, 200, 0)}, count=3)
     clone.set(
         dataset="photos",
@@ -52,5 +52,6 @@ def test_a_test_that_reads_the_users_settings_fails(users):
     test = users.path / "tests/test_new.py"
     test.write_text('def test_new():\n    open("params.yaml")\n')
     printed = users.attempt(*PYTEST, test).stdout
+    test.unlink()
     assert f"{users.path / 'params.yaml'} is the user's" in printed
     assert "1 failed" in printed

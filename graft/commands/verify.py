@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from graft.commands import revisions
 from graft.core.errors import GraftError
 from graft.core.files import read_json
-from graft.core.paths import FINE_TUNE_METRICS, repository
+from graft.core.paths import FINE_TUNE_METRICS, SOURCE, WEIGHTS, repository
 from graft.settings.yaml_file import read_yaml
 from graft.training.precision import processor_kind
 
@@ -28,6 +28,10 @@ def main(arguments: Namespace) -> int:
     with TemporaryDirectory(prefix="graft-verify-") as folder:
         clone = Path(folder, "clone")
         _run("git", "clone", "--quiet", str(repository().resolve()), str(clone))
+        for link in (SOURCE, WEIGHTS):
+            # A relative one leads nowhere in a clone elsewhere, and DVC then fails; resolve writes it anew.
+            if (clone / link).is_symlink():
+                (clone / link).unlink()
         _bring_imported_images(clone)
         expected, kind = output_hashes(clone / LOCK), processor_of(clone / FINE_TUNE_METRICS)
         store = {"GRAFT_STORE": str(Path(folder, "store")), "DVC_SITE_CACHE_DIR": str(Path(folder, "site"))}
