@@ -1,7 +1,6 @@
 """graft import: photos come under DVC's control, and whoever clones and pulls can run the pipeline on them."""
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -85,11 +84,8 @@ def test_a_pulled_clone_is_up_to_date_and_runs_nothing(imported, pulled):
 
 @pytest.mark.slow
 def test_verify_finds_the_imported_images_in_the_cache(imported):
-    printed = imported.attempt(sys.executable, "-m", "graft", "verify").stdout
-    # DVC leaves out what systems leave in folders; data/raw.json counts it where it is.
-    assert re.findall(r"^FAIL.*$", printed, re.MULTILINE) == [
-        "FAIL  download: data/raw.json is another file than dvc.lock says"
-    ]
+    # Among them are files that systems leave in folders, which DVC leaves out.
+    assert "pass  all " in imported.run(sys.executable, "-m", "graft", "verify")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 import yaml
@@ -50,8 +51,26 @@ def test_a_run_that_fails_is_no_pass(clone):
     clone.commit("A split without validation images")
     result = clone.attempt(*VERIFY)
     assert result.returncode == 1
-    assert "error: split: no validation image among 60" in result.stderr
-    assert "failed in a clone of the last commit" in result.stderr
+    assert re.fullmatch(
+        r"error: split: no validation image among 60[^\n]*; `dvc repro` failed in a clone of the last commit\n",
+        result.stderr,
+    )
+
+
+def test_where_dvc_itself_fails_its_reason_is_the_error(clone):
+    clone.git("rm", "--quiet", "relabelled.csv")
+    clone.commit("Without a dependency of split")
+    result = clone.attempt(*VERIFY)
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: [^\n]*relabelled\.csv[^\n]*; `dvc repro` failed in [^\n]+\n", result.stderr)
+
+
+def test_the_stages_are_named_as_they_run_and_nothing_is_advised_about_the_clone(clone):
+    clone.set(split__validation=1e-9)
+    clone.commit("A split without validation images")
+    lines = clone.attempt(*VERIFY).stdout.splitlines()
+    assert "Running stage 'download':" in lines
+    assert [line for line in lines if "git add" in line or "dvc push" in line] == []
 
 
 @pytest.mark.slow
