@@ -3,7 +3,10 @@
 import json
 import os
 import re
+import sys
+from pathlib import Path
 
+import one_stage
 import pytest
 import yaml
 
@@ -57,20 +60,32 @@ def test_a_run_that_fails_is_no_pass(clone):
     )
 
 
-def test_where_dvc_itself_fails_its_reason_is_the_error(clone):
-    clone.git("rm", "--quiet", "relabelled.csv")
-    clone.commit("Without a dependency of split")
-    result = clone.attempt(*VERIFY)
+@pytest.fixture
+def small(project, monkeypatch, tmp_path):
+    """A repository with a pipeline of one stage, and a dvc.lock."""
+    monkeypatch.setenv("PATH", f"{Path(sys.prefix, 'bin')}{os.pathsep}{os.environ['PATH']}")
+    one_stage.write()
+    Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    one_stage.commit(tmp_path / "home", monkeypatch.setenv)
+    return project
+
+
+def test_the_error_of_a_stage_is_the_error_and_nothing_is_advised_about_the_clone(small, run_python):
+    small.set(lr=2)
+    one_stage.git("commit", "-q", "-a", "-m", "A learning rate that the stage refuses")
+    result = run_python("-m", "graft", "verify", folder=small.folder)
     assert result.returncode == 1
-    assert re.fullmatch(r"error: [^\n]*relabelled\.csv[^\n]*; `dvc repro` failed in [^\n]+\n", result.stderr)
+    assert result.stderr == "error: lr is too large; `dvc repro` failed in a clone of the last commit\n"
+    assert "Running stage 'evaluate':" in result.stdout
+    assert "git add" not in result.stdout
 
 
-def test_the_stages_are_named_as_they_run_and_nothing_is_advised_about_the_clone(clone):
-    clone.set(split__validation=1e-9)
-    clone.commit("A split without validation images")
-    lines = clone.attempt(*VERIFY).stdout.splitlines()
-    assert "Running stage 'download':" in lines
-    assert [line for line in lines if "git add" in line or "dvc push" in line] == []
+def test_where_dvc_itself_fails_its_reason_is_the_error(small, run_python):
+    one_stage.git("rm", "-q", "stages/evaluate.py")
+    one_stage.git("commit", "-q", "-m", "Without the script of the stage")
+    result = run_python("-m", "graft", "verify", folder=small.folder)
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: [^\n]*stages/evaluate\.py[^\n]*; `dvc repro` failed in [^\n]+\n", result.stderr)
 
 
 @pytest.mark.slow

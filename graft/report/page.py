@@ -14,7 +14,7 @@ from graft.report import charts, data_pictures, judgement, sections_in_words, wo
 from graft.report.feature_map import feature_map
 from graft.report.pictures import TestImages
 from graft.report.results import Results, read_optional, read_table
-from graft.report.tables_of_files import table_of, table_of_keys, table_of_rows
+from graft.report.tables_of_files import table_of, table_of_keys
 from graft.report.template import filled_in
 from graft.report.thumbnails import Thumbnails
 from graft.settings import params
@@ -266,13 +266,12 @@ class _Sections:
         tuning = self._run.parameters.fine_tune if self._run.parameters else None
         return judgement.curves(history, (self._head or {}).get("head_validation", {})) | {"tuning": tuning}
 
-    def _operating_points(self) -> dict[str, Any] | None:
+    def _operating_points(self) -> list[dict[str, Any]] | None:
         found = read_table(paths.OPERATING_POINTS, OVERALL)
         if found is None:
             self._left_out("operating_points", "Operating points", paths.OPERATING_POINTS)
             return None
-        overall = found[list(OVERALL)].drop_duplicates()
-        return table_of_rows([{str(key): value for key, value in row.items()} for row in overall.to_dict("records")])
+        return found[list(OVERALL)].astype(float).drop_duplicates().to_dict("records")
 
     def _provenance(self) -> dict[str, Any]:
         changed, source = self._run.changed_parameters
