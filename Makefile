@@ -20,7 +20,11 @@ BENCHMARKS := extract new_images fine_tune_epoch learning_rate from_archive pred
 MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
 	$(if $(IMAGES),--images $(IMAGES)) $(if $(PAIRS),--pairs $(PAIRS))
 
-TRACKED := params.yaml dvc.lock metrics data/source data/weights
+TRACKED := params.yaml relabelled.csv dvc.lock metrics data/source data/weights
+# `evaluate` may write more files there than the last commit has.
+FIGURES := metrics/plots
+# Corrections of labels are work by hand: those of no commit are kept.
+CORRECTIONS := .cache/relabelled.csv
 
 .PHONY: help repro report restore crossval study lint test test-all test-kills coverage fuzz mutation bench setup
 
@@ -41,7 +45,10 @@ report: $(INSTALLED) ## write report.html, a page about the last run: make repor
 restore: ## go back to the last commit's parameters and results, without training anew
 	@git rev-parse --verify HEAD >/dev/null || { echo "error: git has no commit to go back to, see above" >&2; exit 1; }
 	touch -ch $$(git ls-tree -r --name-only HEAD -- $(TRACKED))
+	@test ! -f relabelled.csv || git diff --quiet HEAD -- relabelled.csv || { mkdir -p .cache && \
+	cp relabelled.csv $(CORRECTIONS) && echo "relabelled.csv had other corrections; a copy is $(CORRECTIONS)"; }
 	git checkout --quiet HEAD -- $$(git ls-tree -r --name-only HEAD -- $(TRACKED))
+	@git reset --quiet -- $(FIGURES) && git clean --quiet --force -d -- $(FIGURES)
 	@dvc checkout || { echo "error: parameters and metrics are back, but not all models and data: they were never" \
 	"computed here. \`dvc repro\` computes them; \`dvc exp show\` lists your experiments, which are kept" >&2; exit 1; }
 

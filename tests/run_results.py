@@ -4,10 +4,43 @@ import numpy as np
 
 from graft.core import paths
 from graft.core.files import write_json, write_rows
+from graft.data import findings as kinds
 from graft.images.table import ImageTable
 from graft.report.tables import write_confusion_matrix, write_predictions
 from graft.scores import metrics
 
+FINDINGS = (*kinds.COPIES, *kinds.CHECKS, kinds.OUTLIER, kinds.REFUSED)
+# What `evaluate` writes in metrics/unknown.json.
+LIMITS = {
+    "prediction_sets": {
+        "wanted_coverage": 0.95,
+        "coverage": 0.994,
+        "coverage_low": 0.979,
+        "coverage_high": 0.998,
+        "lowest_class_coverage": 0.958,
+        "mean_size": 1.02,
+        "single": 0.98,
+    },
+    "none_of_these": {
+        "accepted": 0.946,
+        "accepted_low": 0.917,
+        "accepted_high": 0.965,
+        "accuracy": 1.0,
+        "generated_auroc": 1.0,
+        "generated_refused": 0.9,
+        "generated_images": 60,
+    },
+    "class_left_out": {
+        "classes": 10,
+        "auroc": 0.954,
+        "lowest_auroc": 0.898,
+        "auroc_largest_probability": 0.918,
+        "auroc_entropy": 0.924,
+        "auroc_similarity": 0.885,
+        "refused": 0.545,
+        "accepted": 0.973,
+    },
+}
 HISTORY = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
@@ -52,3 +85,24 @@ def write_features(images: ImageTable) -> None:
     paths.FEATURES.parent.mkdir(parents=True)
     np.save(paths.FEATURES, features)
     write_json(paths.BACKBONE_DESCRIPTION, {"image_size": 16, "resize": "crop"})
+
+
+def data_metrics(suspects: int = 0, **findings: int) -> dict[str, object]:
+    """Return what `inspect` writes in metrics/data.json about 36 images: so many suspect labels, and these findings."""
+    return {
+        "images": 36,
+        "classes": 3,
+        "smallest_class": 10,
+        "largest_class": 14,
+        "train": 18,
+        "validation": 9,
+        "test": 9,
+        "judged": 36,
+        "suspects": suspects,
+        "suspects_in_test": min(suspects, 2),
+        "suspect_share": suspects / 36,
+        "findings": dict.fromkeys(FINDINGS, 0) | findings,
+        "formats": {"JPEG": 16, "PNG": 20},
+        "width": {"least": 8, "median": 8.0, "most": 8},
+        "height": {"least": 24, "median": 32.0, "most": 2048},
+    }

@@ -189,9 +189,11 @@ def pipeline(project, monkeypatch, tmp_path):
     return make
 
 
-def test_a_project_in_a_subfolder_of_a_git_repository_is_judged_on_the_images_of_all_folds(pipeline):
+def test_a_project_in_a_subfolder_of_a_git_repository_is_judged_on_the_images_of_all_folds(pipeline, capsys):
     pipeline(top="..")
     run_crossval("-S", "split.folds=2", "--name", "sub")
+    written = "written: metrics/crossval.json; metrics/crossval.csv, each image; .cache/crossval/sub.csv, the same for "
+    assert capsys.readouterr().out.splitlines()[-1].startswith(written)
     assert paths.CROSSVAL_IMAGES.read_text() == (
         "path,fold,actual,predicted\n01.png,0,a,a\n02.png,0,b,a\n11.png,1,a,a\n12.png,1,b,a\n"
     )

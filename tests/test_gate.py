@@ -5,16 +5,19 @@ With --against, both predictions.csv are compared image by image: a drop must be
 
 import json
 
+import own_parameters
 import pytest
 import revisions
 
 from graft.__main__ import command
+from graft.commands import gate
 from graft.core.errors import GraftError
 from graft.core.files import write_bytes, write_json, write_text
 from graft.core.paths import ACCURACY as METRICS
 from graft.core.paths import FORMAT_METRICS, PREDICTIONS
 from graft.scores.intervals import mcnemar
 
+COMMIT_FIRST = r"; commit your results first \(`git add \. && git commit -m results`\)"
 GOOD = {"accuracy": 0.97, "balanced_accuracy": 0.96, "expected_calibration_error": 0.02}
 
 
@@ -97,6 +100,23 @@ def test_the_thresholds_are_those_of_the_parameters(project, run_gate):
     assert run_gate(GOOD)[0] == 1
     project.set(gate__min_accuracy=0.5)
     assert run_gate(GOOD | {"accuracy": 0.6})[0] == 0
+
+
+def test_the_thresholds_for_the_digits_are_those_that_ship():
+    assert {key: own_parameters.VALUES["gate"][key] for key in gate.OF_DIGITS} == gate.OF_DIGITS
+    assert own_parameters.VALUES["dataset"] == gate.DIGITS
+
+
+def test_thresholds_for_the_digits_are_named_as_such_on_other_images(project, run_gate):
+    note = (
+        "note  gate in params.yaml still has the thresholds for digits; set your own: min_accuracy, "
+        "min_balanced_accuracy, max_expected_calibration_error"
+    )
+    assert note not in run_gate(GOOD)[1]
+    project.set(dataset="photos")
+    assert run_gate(GOOD)[1].count(note) == 1
+    project.set(dataset="photos", gate__min_accuracy=0.9)
+    assert note not in run_gate(GOOD)[1]
 
 
 FORMATS = {"tflite": {"accuracy": 0.97}, "onnx": {"accuracy": 0.97}, "tflite_int8": {"accuracy": 0.96}}
@@ -368,8 +388,18 @@ def test_an_unknown_revision_is_one_line(run_gate, repository):
 def test_a_revision_without_predictions_is_one_line(run_gate, repository):
     revisions.git("rm", "-q", "--cached", str(PREDICTIONS))
     revisions.git("commit", "-q", "-m", "no predictions")
-    with pytest.raises(GraftError, match=r"^metrics/predictions\.csv at HEAD: [^\n]+$"):
+    line = rf"^metrics/predictions\.csv at HEAD: this commit has no such file{COMMIT_FIRST}"
+    with pytest.raises(GraftError, match=line):
         run_gate(GOOD, "--against", "HEAD")
+
+
+def test_a_revision_with_the_results_of_another_data_set_is_one_line_that_says_to_commit_first(run_gate, repository):
+    """As after `graft import`: the last commit has the results on the digits."""
+    write_text(PREDICTIONS, "path,actual,predicted\nants/1.jpg,ants,ants\nbees/1.jpg,bees,bees\n")
+    with pytest.raises(
+        GraftError, match=rf"^metrics/predictions\.csv at earlier: of another data set, [^\n]*{COMMIT_FIRST}"
+    ):
+        run_gate(GOOD, "--against", "earlier")
 
 
 def test_outside_a_git_repository_there_is_nothing_to_compare_with(run_gate, monkeypatch, tmp_path):

@@ -1,7 +1,6 @@
 """graft import: photos come under DVC's control, and whoever clones and pulls can run the pipeline on them."""
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -106,11 +105,8 @@ def test_a_pulled_clone_is_up_to_date_and_runs_nothing(request, tmp_path, fixtur
 
 @pytest.mark.slow
 def test_verify_finds_the_imported_images_in_the_cache(computed):
-    printed = computed.attempt(sys.executable, "-m", "graft", "verify").stdout
-    # DVC leaves out what systems leave in folders; data/raw.json counts it where it is.
-    assert re.findall(r"^FAIL.*$", printed, re.MULTILINE) == [
-        "FAIL  download: data/raw.json is another file than dvc.lock says"
-    ]
+    # Among them are files that systems leave in folders, which DVC leaves out.
+    assert "pass  all " in computed.run(sys.executable, "-m", "graft", "verify")
 
 
 @pytest.mark.slow
@@ -125,9 +121,11 @@ def test_a_clone_that_has_not_pulled_is_told_the_command(imported, tmp_path):
     clone = Clone(tmp_path / "clone")
     clone.folder.mkdir()
     clone.run("git", "clone", "--quiet", imported.path, clone.path, within=clone.folder)
-    done = clone.attempt("python", "-m", "stages.resolve")
     pull = f"dvc pull {shlex.quote(f'photos/{NAME}.dvc')}"
-    assert error(done) == f"error: dataset: photos/{NAME} is under DVC, but not here yet; `{pull}` fetches it"
+    # `make repro` calls the first one: DVC itself fails at the link data/source.
+    for command in ("graft", "mend"), ("stages.resolve",):
+        done = clone.attempt("python", "-m", *command)
+        assert error(done) == f"error: dataset: photos/{NAME} is under DVC, but not here yet; `{pull}` fetches it"
     clone.run("bash", "-c", pull)
     clone.run("python", "-m", "stages.resolve")
 

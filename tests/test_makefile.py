@@ -56,6 +56,36 @@ def test_where_the_cache_lacks_the_last_results_restore_says_that_repro_computes
     assert git("status", "--porcelain") == ""
 
 
+def test_restore_removes_figures_and_corrections_that_the_last_commit_does_not_have(repository):
+    figures, corrections = Path("metrics/plots"), Path("relabelled.csv")
+    figures.mkdir()
+    for path, text in ((figures / "confusion.png", "committed"), (corrections, "path,sha256,label\n")):
+        path.write_text(text)
+    git("add", ".")
+    git("commit", "-q", "-m", "Figures")
+    for name in ("confusion.png", "learning_curves.png", "staged.png"):
+        (figures / name).write_text("of another run")
+    git("add", str(figures / "staged.png"))
+    corrections.write_text("path,sha256,label\na.jpg,0,b\n")
+    done = run("make", "restore")
+    assert done.returncode == 0, done.stderr
+    assert git("status", "--porcelain") == ""
+    assert [path.read_text() for path in figures.iterdir()] == ["committed"]
+    # What a person has corrected is not lost.
+    assert "relabelled.csv had other corrections; a copy is .cache/relabelled.csv" in done.stdout
+    assert Path(".cache/relabelled.csv").read_text().endswith("a.jpg,0,b\n")
+
+
+def test_restore_brings_back_corrections_that_were_deleted(repository):
+    corrections = Path("relabelled.csv")
+    corrections.write_text("path,sha256,label\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "No correction")
+    corrections.unlink()
+    assert run("make", "restore").returncode == 0
+    assert corrections.read_text() == "path,sha256,label\n"
+
+
 def test_without_a_git_repository_restore_and_repro_say_so(repository):
     shutil.rmtree(".git")
     for target in ("restore", "repro"):

@@ -56,6 +56,33 @@ def test_whole_files_stay_as_they_are_and_nothing_is_printed(repository, capsys)
     assert capsys.readouterr().out == ""
 
 
+@pytest.fixture
+def dangling(project):
+    """Return data/source of a project: a link to imported photos that are not here, as in a clone before a pull."""
+    for folder in ("photos", "data"):
+        Path(folder).mkdir()
+    Path("photos/our flowers.dvc").write_text("outs: []\n")
+    link = Path("data/source")
+    link.symlink_to("../photos/our flowers")
+    return link
+
+
+def test_photos_that_are_not_pulled_are_one_line_with_the_command(dangling, project):
+    project.set(dataset="photos/our flowers")
+    with pytest.raises(
+        GraftError, match=r"is under DVC, but not here yet; `dvc pull 'photos/our flowers\.dvc'` fetches"
+    ):
+        command(["mend"])
+    assert dangling.is_symlink()
+
+
+def test_a_link_to_photos_that_are_not_here_goes_where_another_data_set_is_chosen(dangling, project, capsys):
+    project.set(dataset="digits")
+    command(["mend"])
+    assert not dangling.is_symlink()
+    assert capsys.readouterr().out == "data/source: a link that leads nowhere, deleted; `resolve` writes it anew\n"
+
+
 @pytest.mark.parametrize("content", [b"", b'{"read": {', b'{"read": {"a": [{"pid"', b"[]", b'{"read": {"a": [{}]}}'])
 def test_a_cut_rwlock_is_deleted(repository, content, capsys):
     USERS.write_bytes(content)

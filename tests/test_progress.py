@@ -98,10 +98,25 @@ def test_what_an_earlier_run_has_done_is_no_part_of_the_estimate(monkeypatch):
         for _ in range(11):
             bar.update()
             now[0] += 10
-        # 10 steps in 110 s from the first one on.
+        # 8 steps in 90 s from the third one on.
         assert bar.line() == "steps: 71 of 100, about 5 min to go"
         bar.skip_to(50)
         assert bar.n == 71
+
+
+def test_the_first_steps_which_compile_are_no_part_of_the_estimate(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress(total=300, name="steps") as bar:
+        bar.update()
+        bar.update()
+        now[0] += 20
+        assert bar.seconds_left() is None
+        for _ in range(5):
+            bar.update()
+            now[0] += 1
+        # 4 steps in 5 s since the third one, which was counted after 20 s.
+        assert bar.line() == "steps: 7 of 300, about 6 min to go"
 
 
 def test_bytes_have_their_unit():

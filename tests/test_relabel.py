@@ -129,6 +129,23 @@ def test_one_correction_mends_both_of_two_copies_under_two_labels(images, run_re
     assert (labels()["tulips/3.jpg"], labels()["roses/3.jpg"]) == ("roses", "roses")
 
 
+@pytest.mark.parametrize("label", ["roses", "-"])
+def test_an_exact_copy_that_the_table_does_not_name_is_counted_and_named(images, run_python, project, capsys, label):
+    write_rows(paths.IMAGES, COLUMNS, [*images, image(3, "roses") | {"path": "roses/copy.jpg"}])
+    TABLE.write_text(f"path,corrected\ntulips/3.jpg,{label}\ntulips/5.jpg,{label}\n")
+    printed = run_python("-m", "graft", "relabel", TABLE, folder=project.folder).stdout.splitlines()
+    corrected, left_out = (3, 0) if label == "roses" else (0, 3)
+    assert printed[0].startswith(f"labels corrected: {corrected}, images left out: {left_out};")
+    assert printed[1:] == ["these include exact copies that fixed.csv does not name: 1 (roses/copy.jpg)"]
+
+
+def test_exact_copies_that_the_table_names_need_no_word(images, run_python, project):
+    write_rows(paths.IMAGES, COLUMNS, [*images, image(3, "roses")])
+    TABLE.write_text("path,corrected\ntulips/3.jpg,roses\nroses/3.jpg,roses\n")
+    printed = run_python("-m", "graft", "relabel", TABLE, folder=project.folder).stdout
+    assert "exact copies" not in printed
+
+
 def test_corrections_of_images_that_are_gone_are_one_warning_with_their_count(images, capsys):
     gone = {sha256(1000 + n): Correction(f"roses/{1000 + n}.jpg", "no longer a class") for n in range(7)}
     write_corrections(paths.RELABELLED, gone)

@@ -39,9 +39,9 @@ def run(project, image_folder):
 
 
 def written(*arguments):
-    """Return the page that the command writes."""
+    """Return the page that the command writes, with usual spaces for those at which no line ends."""
     assert not command(["report", *arguments])
-    return paths.REPORT.read_text(encoding="utf-8")
+    return paths.REPORT.read_text(encoding="utf-8").replace("\u00a0", " ")
 
 
 def payload(text):
@@ -66,7 +66,22 @@ def test_the_command_ends_with_how_often_it_is_right_where_the_page_is_and_what_
     right, where, following = capsys.readouterr().out.splitlines()[-3:]
     assert right.startswith("right:  7 of 9 test images are right, 77.8 % (95 % interval 45.3 % to 93.7 %)")
     assert str(paths.REPORT.absolute()) in where
-    assert "dvc exp run -S dataset=" in following
+    assert following.startswith("next:   graft import /path/to/photos")
+
+
+@pytest.mark.parametrize(
+    ("suspects", "start"),
+    [
+        (2, "next:   2 labels look wrong: see Suspect labels on the page; docs/data.md says how to"),
+        (1, "next:   1 label looks wrong: "),
+        (0, "next:   commit (git add . && git commit -m results), then try another recipe: graft preset"),
+    ],
+)
+def test_with_own_photos_the_next_thing_is_to_correct_labels_or_else_to_compare(run, project, capsys, suspects, start):
+    project.set(dataset="photos/mine")
+    write_json(paths.DATA_METRICS, run_results.data_metrics(suspects=suspects))
+    written()
+    assert capsys.readouterr().out.splitlines()[-1].startswith(start)
 
 
 def test_the_page_says_in_words_how_good_the_classifier_is(run):
@@ -125,6 +140,8 @@ def test_a_section_without_its_input_is_left_out_with_one_line_in_the_page_and_o
         paths.PER_CLASS,
         paths.RAW_REPORT,
         paths.ENVIRONMENT,
+        paths.DATA_METRICS,
+        paths.UNKNOWN,
         paths.LABELS,
         paths.BACKBONE_DESCRIPTION,
         paths.FEATURES,
@@ -254,13 +271,64 @@ def test_findings_of_the_data_doctor_are_grouped_and_bounded(run):
     assert "All 36 are in data/findings.csv." in text
 
 
+def test_the_data_doctor_speaks_in_words(run):
+    write_json(paths.DATA_METRICS, run_results.data_metrics(suspects=9, exact_copy=3, near_copy=1, dark=2, refused=1))
+    section = written().split("Data doctor</h3>")[1].split("</section>")[0]
+    for text in (
+        "9 of 36 labels (25.0 %) look wrong, 2 of them in the test part.",
+        "3 exact copies and 1 near copy; none under another label, none in another part than its picture.",
+        "2 dark.",
+        "3 classes; the smallest has 10 images, the largest 14.",
+        "20 PNG, 16 JPEG; 8 pixels wide, 24 to 2,048 (median 32) high. 1 file could not be read.",
+    ):
+        assert text in section
+
+
+def test_a_data_set_without_faults_is_said_to_have_none(run):
+    write_json(paths.DATA_METRICS, run_results.data_metrics())
+    section = written().split("Data doctor</h3>")[1].split("</section>")[0]
+    for text in ("None of 36 labels looks wrong.", "No image is a copy of another.", "None is dark, bright, blurred"):
+        assert text in section
+
+
+def test_prediction_sets_and_images_of_no_class_are_explained_in_words(run):
+    write_json(paths.UNKNOWN, run_results.LIMITS)
+    section = written().split('<section id="confidence">')[1].split("</section>")[0]
+    for text in (
+        "the right one for 95 % of the images. It does for 99.4 % (97.9 % to 99.8 %) of the test images",
+        "It accepts 94.6 % (91.7 % to 96.5 %) of the test images, and 100.0 % of these are right.",
+        "It refuses 90.0 % of 60 generated pictures",
+        "On average 54.5 % of the images of that class were refused",
+    ):
+        assert text in section
+
+
+@pytest.mark.parametrize("name", run_results.LIMITS)
+def test_what_the_classifier_does_not_have_is_left_out_of_these_words(run, name):
+    write_json(paths.UNKNOWN, {key: value for key, value in run_results.LIMITS.items() if key != name})
+    section = written().split("images of none of the classes</h3>")[1].split("</section>")[0]
+    assert section.count("<dt>") == 2
+
+
+@pytest.mark.parametrize("path", [paths.DATA_METRICS, paths.UNKNOWN])
+def test_no_key_of_a_file_is_on_the_page(run, path):
+    write_json(paths.DATA_METRICS, run_results.data_metrics(suspects=1, dark=1))
+    write_json(paths.UNKNOWN, run_results.LIMITS)
+    text = written().split('<script type="application/json"')[0]
+    found = json.loads(path.read_text())
+    keys = [key for section in found.values() if isinstance(section, dict) for key in section] + list(found)
+    compound = [key.replace("_", " ") for key in keys if "_" in key]
+    shown = [key for key in compound if f">{key}<" in text or f">{key}:" in text]
+    assert compound
+    assert shown == []
+
+
 def test_operating_points_are_those_of_all_classes_together(run):
     columns = "threshold,coverage,accuracy,class,class_coverage,precision,recall"
     rows = [f"0.9,0.75,0.98,{name},0.5,0.5,0.5" for name in CLASSES]
     paths.OPERATING_POINTS.write_text("\n".join([columns, *rows]) + "\n")
     section = written().split("Operating points</h3>")[1].split("</section>")[0]
-    assert section.count("<td>0.75</td>") == 1
-    assert "0.5" not in section
+    assert re.findall(r"[\d.]+(?: |&nbsp;)%", section) == ["90&nbsp;%", "75.0 %", "98.0 %"]
 
 
 @pytest.mark.parametrize(
@@ -358,6 +426,11 @@ def test_parameters_that_differ_from_those_committed_with_their_list_are_shown(r
     section = written().split("Parameters that differ from the defaults")[1].split("<details>")[0]
     rows = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td><td>(.*?)</td>', section)
     assert {(key, here) for key, _, here in rows} == {("lr", "0.125"), ("fine_tune.mixup", "0")}
+
+
+def test_the_parameters_have_the_names_that_params_yaml_gives_them(run):
+    section = written().split("<summary>All parameters</summary>")[1]
+    assert '<th scope="row">fine_tune.batch_size</th><td>64</td>' in section
 
 
 def test_wrong_parameters_do_not_hide_the_results_of_the_last_run(run, project, capsys):

@@ -9,11 +9,15 @@ import run_results
 from split_files import write_split
 
 from graft.__main__ import command
+from graft.core import paths
+from graft.core.files import write_json
 from graft.images.table import read_image_table
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = (390, 1280)
 NAMES = ["<b>blue</b>", "green", "red"]
+# Of metrics/formats.json.
+COLUMNS = ("bytes", "accuracy", "loss", "expected_calibration_error", "agreement", "largest_difference")
 # A CI without a browser is set up wrongly.
 pytestmark = pytest.mark.skipif(BROWSER is None and "CI" not in os.environ, reason="there is no Chromium or Chrome")
 
@@ -41,6 +45,9 @@ def small_page(tmp_path_factory, write_image_folder):
         test = read_image_table().part("test")
         run_results.write_judgement(test, run_results.probabilities(test.labels, 3, 2))
         run_results.write_training()
+        write_json(paths.DATA_METRICS, run_results.data_metrics(suspects=9, exact_copy=3, dark=12))
+        write_json(paths.UNKNOWN, run_results.LIMITS)
+        write_json(paths.FORMAT_METRICS, {name: dict.fromkeys(COLUMNS, 0.123456) for name in ("tflite", "onnx")})
         Path("models").mkdir()
         Path("models/labels.json").write_text('{"labels": [], "display_names": {"blue": "<b>blue</b>"}}')
         assert not command(["report", "--output", "page.html"])
@@ -100,6 +107,53 @@ def test_nothing_but_tables_scrolls_sideways(opened, small_page, large_page, wid
     for path in (small_page, large_page):
         page = opened(path, width)
         assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_no_line_ends_within_a_number(opened, small_page):
+    page = opened(small_page, 390)
+    broken = page.evaluate(
+        """() => {
+            const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+            while (walker.nextNode()) {
+                const node = walker.currentNode;
+                // Names of files and hashes may be longer than a line.
+                if (node.parentElement.closest(".file, script, style, #made")) continue;
+                for (const match of node.data.matchAll(/[\\d.,]*\\d([ \u00a0]%)?/g)) {
+                    const range = document.createRange();
+                    range.setStart(node, match.index);
+                    range.setEnd(node, match.index + match[0].length);
+                    const lines = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+                    if (lines.size > 1) found.push(node.data);
+                }
+            }
+            return found;
+        }"""
+    )
+    assert broken == []
+
+
+def test_the_menu_has_room_for_every_section_on_a_desk(opened, small_page):
+    page = opened(small_page)
+    # A comparison has a section of its own.
+    page.evaluate("document.querySelector('nav li').insertAdjacentHTML('afterend', '<li><a>Comparison</a></li>')")
+    assert (
+        page.evaluate("(({scrollWidth, clientWidth}) => scrollWidth - clientWidth)(document.querySelector('nav ul'))")
+        == 0
+    )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_menu_names_the_section_that_is_read(opened, small_page, width):
+    page = opened(small_page, width)
+    for name in ("confidence", "confusion"):
+        page.evaluate("name => document.getElementById(name).scrollIntoView({behavior: 'instant'})", name)
+        current = page.locator(f"nav a[href='#{name}'][aria-current]")
+        current.wait_for()
+        page.wait_for_function(
+            "link => { const box = link.getBoundingClientRect(); return box.left >= 0 && box.right <= innerWidth; }",
+            arg=current.element_handle(),
+        )
+    assert page.locator("nav a[aria-current]").count() == 1
 
 
 def test_light_and_dark_differ_and_text_has_contrast_in_both(opened, small_page):

@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
+import sys
+from pathlib import Path
 
+import one_stage
 import pytest
 import yaml
 
@@ -52,8 +56,38 @@ def test_a_run_that_fails_is_no_pass(clone):
     clone.commit("A split without validation images")
     result = clone.attempt(*VERIFY)
     assert result.returncode == 1
-    assert "error: split: no validation image among 60" in result.stderr
-    assert "failed in a clone of the last commit" in result.stderr
+    assert re.fullmatch(
+        r"error: split: no validation image among 60[^\n]*; `dvc repro` failed in a clone of the last commit\n",
+        result.stderr,
+    )
+
+
+@pytest.fixture
+def small(project, monkeypatch, tmp_path):
+    """A repository with a pipeline of one stage, and a dvc.lock."""
+    monkeypatch.setenv("PATH", f"{Path(sys.prefix, 'bin')}{os.pathsep}{os.environ['PATH']}")
+    one_stage.write()
+    Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    one_stage.commit(tmp_path / "home", monkeypatch.setenv)
+    return project
+
+
+def test_the_error_of_a_stage_is_the_error_and_nothing_is_advised_about_the_clone(small, run_python):
+    small.set(lr=2)
+    one_stage.git("commit", "-q", "-a", "-m", "A learning rate that the stage refuses")
+    result = run_python("-m", "graft", "verify", folder=small.folder)
+    assert result.returncode == 1
+    assert result.stderr == "error: lr is too large; `dvc repro` failed in a clone of the last commit\n"
+    assert "Running stage 'evaluate':" in result.stdout
+    assert "git add" not in result.stdout
+
+
+def test_where_dvc_itself_fails_its_reason_is_the_error(small, run_python):
+    one_stage.git("rm", "-q", "stages/evaluate.py")
+    one_stage.git("commit", "-q", "-m", "Without the script of the stage")
+    result = run_python("-m", "graft", "verify", folder=small.folder)
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: [^\n]*stages/evaluate\.py[^\n]*; `dvc repro` failed in [^\n]+\n", result.stderr)
 
 
 @pytest.mark.slow

@@ -173,7 +173,9 @@ def main(arguments: Namespace) -> None:
     if other is not None:
         summary["mcnemar"] = crossval_figures.mcnemar_test(tested, other, arguments.against)
     table = tested[COLUMNS].to_csv(index=False, lineterminator="\n")
-    for path in (COPIES / f"{arguments.name}.csv", paths.CROSSVAL_IMAGES):
+    copy = COPIES / f"{arguments.name}.csv"
+    for path in (copy, paths.CROSSVAL_IMAGES):
         write_text(path, table)
     write_json(paths.CROSSVAL, summary)
     print(report(summary))
+    print(f"written: {paths.CROSSVAL}; {paths.CROSSVAL_IMAGES}, each image; {copy}, the same for --against")

@@ -210,11 +210,11 @@ def _dvc_exp_run(experiment: Experiment, log: Path) -> int:
 
 
 def failure(log: str) -> str:
-    """Return the line of a log that says most about a failure: the stage's own error, else Python's, else DVC's."""
+    """Return the line of a log that says most about a failure: a stage's error, else Python's, else DVC's or git's."""
     # A progress bar's line ends with a carriage return, if at all.
     lines = [line.rpartition("\r")[2].strip() for line in log.splitlines()]
     of_stage = [line for line in lines if line.startswith("error: ")]
     of_python = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
-    of_dvc = [line for line in lines if line.startswith("ERROR: ")]
-    line = (of_stage[:1] or of_python[-1:] or of_dvc[:1] or ["it says nothing"])[0]
+    of_tool = [line for line in lines if line.startswith(("ERROR: ", "fatal: "))]
+    line = (of_stage[:1] or of_python[-1:] or of_tool[:1] or ["it says nothing"])[0]
     return line.removeprefix("error: ").removeprefix("ERROR: ")

@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from graft.commands import revisions
-from graft.commands.paired import Comparison, paired_predictions, predictions_table
+from graft.commands.paired import Comparison, compared_with, predictions_table
 from graft.core.errors import GraftError
-from graft.core.paths import ACCURACY, FORMAT_METRICS, PREDICTIONS
+from graft.core.paths import ACCURACY, FORMAT_METRICS, PARAMETERS, PREDICTIONS
 from graft.settings import params
 
 EXAMPLE = "graft gate --against main"
 # The shipped file in metrics/formats.json.
 SHIPPED = "tflite"
+# The thresholds that params.yaml ships with, and the data set that they are for.
+DIGITS = "digits"
+OF_DIGITS = {"min_accuracy": 0.95, "min_balanced_accuracy": 0.94, "max_expected_calibration_error": 0.1}
 
 
 def _content(path: Path) -> bytes:
@@ -109,19 +111,6 @@ def _accuracy(formats: dict[str, object], name: str) -> float:
     return figure(figures if isinstance(figures, dict) else {}, "accuracy", f"{FORMAT_METRICS}: {name}")
 
 
-def compared_with(revision: str) -> Comparison:
-    """Return the comparison of metrics/predictions.csv with that of a commit, branch, tag or experiment.
-
-    Raises
-    ------
-    GraftError
-        If one of the files is missing or broken, or they have other images or classes.
-    """
-    source = f"{PREDICTIONS} at {revision}"
-    here = predictions_table(_content(PREDICTIONS), str(PREDICTIONS))
-    return paired_predictions(here, predictions_table(revisions.file_at(revision, PREDICTIONS), source), source)
-
-
 def drops(comparison: Comparison, revision: str, settings: params.Gate) -> Iterator[tuple[bool, str]]:
     """Yield for each figure that must not drop whether it passes, and a line that says so.
 
@@ -153,14 +142,24 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def note_on_thresholds(parameters: params.Parameters) -> str | None:
+    """Return a line if the thresholds are still those for the digits, though the images are others."""
+    if parameters.dataset == DIGITS or any(getattr(parameters.gate, key) != value for key, value in OF_DIGITS.items()):
+        return None
+    return f"note  gate in {PARAMETERS} still has the thresholds for {DIGITS}; set your own: {', '.join(OF_DIGITS)}"
+
+
 def main(arguments: Namespace) -> int:
     """Print whether each check passes; return the exit status, 1 if one fails."""
-    settings = params.load().gate
+    parameters = params.load()
+    settings = parameters.gate
     passes = _all_pass(outcomes(read_metrics(), settings))
+    if note := note_on_thresholds(parameters):
+        print(note)
     passes &= _all_pass(export_drops(settings))
     revision = arguments.against
     if revision is not None:
-        found = compared_with(revision)
+        found, _ = compared_with(predictions_table(_content(PREDICTIONS), str(PREDICTIONS)), revision)
         print(
             f"note  of {found.images} images, {found.only_this_right} are right only here and "
             f"{found.only_other_right} only at {revision}; McNemar p {found.p_value:.3g}, "

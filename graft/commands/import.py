@@ -17,6 +17,7 @@ import yaml
 
 from graft.commands import revisions
 from graft.commands.experiments import failure
+from graft.commands.gate import note_on_thresholds
 from graft.commands.mend import mend
 from graft.commands.parameters_text import with_values
 from graft.core import paths
@@ -57,6 +58,8 @@ def main(arguments: Namespace) -> None:
     files = shlex.join(map(str, (paths.PARAMETERS, pointer, ignored)))
     instead = ", in place of what was there" if replaced else ""
     print(f"{one_line(source)} is under DVC as {one_line(target)}{instead}, and `dataset` in params.yaml names it")
+    if note := note_on_thresholds(params.load()):
+        print(note)
     if unsaved:
         print("params.yaml has other changes too that are not committed: see `git diff params.yaml`")
     print(f"next: git add {files} && git commit -m {shlex.quote(f'Data set {target.name}')} && dvc repro")

@@ -1,7 +1,7 @@
 """graft mend: repair the two files that DVC leaves half written when it is killed or the disk is full.
 
 DVC 3 writes dvc.lock and .dvc/tmp/rwlock in place, and has no option to do otherwise. `make repro`, `graft crossval`
-and `graft study` call this before DVC starts.
+and `graft study` call this before DVC starts. The command also says what to fetch where the data set is not here.
 """
 
 import fcntl
@@ -19,7 +19,8 @@ import yaml
 from graft.commands import revisions
 from graft.core.errors import GraftError
 from graft.core.files import remove_leftovers, write_bytes
-from graft.core.paths import OUTPUTS, repository
+from graft.core.paths import OUTPUTS, PARAMETERS, SOURCE, repository
+from graft.settings import datasets, params
 
 EXAMPLE = "graft mend"
 LOCK = Path("dvc.lock")
@@ -37,10 +38,40 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(arguments: Namespace) -> None:
-    """Repair both files in the repository, and remove what a stage that was killed has left half written."""
+    """Repair both files in the repository, and remove what a stage that was killed has left half written.
+
+    Raises
+    ------
+    GraftError
+        If `require_images` or `mend` does.
+    """
     mend(repository())
     for folder in OUTPUTS:
         remove_leftovers(repository() / folder)
+    require_images(repository())
+
+
+def require_images(folder: Path) -> None:
+    """Delete data/source where it is a link that leads nowhere, unless it is that of the chosen data set.
+
+    DVC fails at such a link before any stage can say what to do, as in a clone before `dvc pull`.
+
+    Parameters
+    ----------
+    folder : of the repository.
+
+    Raises
+    ------
+    GraftError
+        If the chosen data set is not here.
+    """
+    link = folder / SOURCE
+    if not link.is_symlink() or link.exists():
+        return
+    parameters = params.load(folder / PARAMETERS)
+    datasets.find(parameters.dataset, parameters.dataset_sha256, folder)
+    link.unlink()
+    print(f"{SOURCE}: a link that leads nowhere, deleted; `resolve` writes it anew", flush=True)
 
 
 def mend(folder: Path) -> None:

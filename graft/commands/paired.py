@@ -5,10 +5,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from graft.commands import revisions
+from graft.core import paths
 from graft.core.errors import GraftError
 from graft.scores.intervals import mcnemar
 
 COLUMNS = ("path", "actual", "predicted")
+COMMIT_FIRST = (
+    "commit your results first (`git add . && git commit -m results`), then compare later ones with that commit"
+)
 EXAMPLES = 3
 
 
@@ -61,6 +66,33 @@ def predictions_table(content: bytes, source: str) -> pd.DataFrame:
     if len(repeated):
         raise GraftError(f"{source}: the path {repeated.iloc[0]} is in it twice")
     return table
+
+
+def compared_with(table: pd.DataFrame, revision: str) -> tuple[Comparison, pd.DataFrame]:
+    """Return the comparison with a revision's metrics/predictions.csv, and that table.
+
+    Parameters
+    ----------
+    table : of the results here, with the columns path, actual and predicted; each path once.
+    revision : a commit, branch, tag or experiment.
+
+    Raises
+    ------
+    GraftError
+        If it has no such file, a broken one, or other images or classes.
+    """
+    source = f"{paths.PREDICTIONS} at {revision}"
+    try:
+        content = revisions.file_at(revision, paths.PREDICTIONS)
+    except GraftError as error:
+        if revisions.commit_at(revision):
+            raise GraftError(f"{error}; {COMMIT_FIRST}") from error
+        raise
+    other = predictions_table(content, source)
+    if not set(table["path"]) & set(other["path"]):
+        # As after `graft import`, where the commit has the results on the digits.
+        raise GraftError(f"{source}: of another data set, none of its images is here; {COMMIT_FIRST}")
+    return paired_predictions(table, other, source), other
 
 
 def paired_predictions(table: pd.DataFrame, other: pd.DataFrame, name: str) -> Comparison:

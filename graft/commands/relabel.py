@@ -17,6 +17,8 @@ from graft.data.relabelled import LEAVE_OUT, Correction, read_corrections, requi
 
 EXAMPLE = "graft relabel metrics/suspects.csv"
 CORRECTED = "corrected"
+# How many paths a message names.
+NAMED = 5
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -73,14 +75,16 @@ def corrections_of(rows: list[dict[str, str]], images: list[dict[str, str]], sou
         require_class(label, classes, place)
         of_sha256 = by_sha256.get((row.get("sha256") or "").strip().lower())
         of_path = by_path.get((row.get("path") or "").strip())
-        image = of_sha256 or of_path
+        # The path first: exact copies share the SHA-256.
+        image = of_path or of_sha256
         if image is None:
             named = row.get("path") or row.get("sha256")
             raise GraftError(f"{place}: {paths.IMAGES} has no image {named!r}; remove the line, or run `dvc repro`")
-        if of_path and of_path["sha256"] != image["sha256"]:
+        if of_sha256 and of_sha256["sha256"] != image["sha256"]:
             # A spreadsheet that sorts some of the columns does this.
             raise GraftError(
-                f"{place}: its path is of {of_path['path']}, its sha256 of {image['path']}; copy {paths.SUSPECTS} again"
+                f"{place}: its path is of {image['path']}, its sha256 of {of_sha256['path']}; copy {paths.SUSPECTS} "
+                "again"
             )
         one = Correction(image["path"], label)
         if found.setdefault(image["sha256"], one).label != label:
@@ -107,6 +111,19 @@ def merged(
     return {sha256: one for sha256, one in {**earlier, **new}.items() if labels.get(sha256) != {one.label}}
 
 
+def exact_copies(rows: list[dict[str, str]], new: Mapping[str, Correction], images: list[dict[str, str]]) -> list[str]:
+    """Return the paths of the exact copies that get a correction too, though the table does not name them.
+
+    Parameters
+    ----------
+    rows : of the table.
+    new : its corrections, of `corrections_of`.
+    images : rows of data/images.csv.
+    """
+    named = {one.path for one in new.values()} | {(row.get("path") or "").strip() for _, row in _filled(rows)}
+    return [image["path"] for image in images if image["sha256"] in new and image["path"] not in named]
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of `graft relabel`."""
     parser.add_argument(
@@ -118,16 +135,21 @@ def add_arguments(parser: ArgumentParser) -> None:
 def main(arguments: Namespace) -> None:
     """Add the corrections of a table to relabelled.csv, and print how many it has."""
     images = read_rows(paths.IMAGES)
-    new = corrections_of(table(arguments.table), images, arguments.table)
+    rows = table(arguments.table)
+    new = corrections_of(rows, images, arguments.table)
     if not new:
         print(f"{arguments.table}: no label in the column {CORRECTED}; nothing is changed")
         return
     earlier = read_corrections(paths.RELABELLED)
     corrections = merged(earlier, new, images)
     write_corrections(paths.RELABELLED, corrections)
-    left_out = sum(one.label == LEAVE_OUT for one in new.values())
+    labels = [new[image["sha256"]].label for image in images if image["sha256"] in new]
+    left_out = labels.count(LEAVE_OUT)
     print(
-        f"labels corrected: {len(new) - left_out}, images left out: {left_out}; {paths.RELABELLED} now has "
+        f"labels corrected: {len(labels) - left_out}, images left out: {left_out}; {paths.RELABELLED} now has "
         f"{len(corrections)} lines, it had {len(earlier)}. `dvc repro` applies them, `git checkout {paths.RELABELLED}` "
         "undoes them"
     )
+    if copies := exact_copies(rows, new, images):
+        named = ", ".join(copies[:NAMED]) + (", ..." if len(copies) > NAMED else "")
+        print(f"these include exact copies that {arguments.table} does not name: {len(copies)} ({named})")

@@ -13,16 +13,16 @@ from typing import Any
 import yaml
 
 from graft.commands import revisions
-from graft.commands.paired import paired_predictions, predictions_table
+from graft.commands.paired import compared_with
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import write_text
 from graft.report.data_pictures import HeatMaps
 from graft.report.page import Run, page
-from graft.report.results import Results, read_results
+from graft.report.results import Results, read_optional, read_results
 from graft.report.tables_of_files import text
 from graft.report.words import right_of, span
-from graft.settings import params
+from graft.settings import datasets, params
 
 EXAMPLE = "graft report --against main"
 LOCK = Path("dvc.lock")
@@ -103,9 +103,7 @@ def compared(results: Results, revision: str) -> tuple[dict[str, str], str]:
     GraftError
         If there is no such revision, or it has other images or classes.
     """
-    source = f"{paths.PREDICTIONS} at {revision}"
-    other = predictions_table(revisions.file_at(revision, paths.PREDICTIONS), source)
-    found = paired_predictions(results.predictions, other, source)
+    found, other = compared_with(results.predictions, revision)
     verdict = "so they differ" if found.p_value <= 0.05 else "so this can be chance"
     sentence = (
         f"Of {found.images:,} test images {found.accuracy:.1%} are right here, "
@@ -122,6 +120,18 @@ def heat_maps() -> HeatMaps | None:
         return None
     network = import_module("graft.serving.class_activation").open_network(paths.CLASSIFIER)
     return None if network is None else network.maps
+
+
+def following(settings: params.Parameters | None) -> str:
+    """Return what to do next: bring own photos, or, with these, correct labels; then test on every image."""
+    if settings is not None and settings.dataset in datasets.entries():
+        return "graft import /path/to/photos, a folder that holds a folder of photos for each class; then dvc repro"
+    suspects = read_optional(paths.DATA_METRICS)
+    number = suspects.get("suspects", 0) if isinstance(suspects, dict) else 0
+    if number:
+        looks = f"{number:,} label{'s look' if number != 1 else ' looks'}"
+        return f"{looks} wrong: see Suspect labels on the page; docs/data.md says how to correct labels"
+    return "commit (git add . && git commit -m results), then try another recipe: graft preset lists them"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -149,4 +159,4 @@ def main(arguments: Namespace) -> None:
         print(line)
     print(f"right:  {right_of(results.accuracy)}, {span(results.accuracy)}")
     print(f"page:   {os.path.abspath(arguments.output)}, {len(content.encode()) / 1e6:.1f} MB; open it in a browser")  # noqa: PTH100 - as the user named it
-    print("next:   dvc exp run -S dataset=/path/to/photos, a folder with a folder of photos for each class")
+    print(f"next:   {following(settings)}")

@@ -75,6 +75,8 @@ def file_at(revision: str, path: Path) -> bytes:
     result = git("show", f"{resolve(revision)}:./{path.as_posix()}")
     if result.returncode:
         reason = _reason(result)
+        if commit_at(resolve(revision)):
+            raise GraftError(f"{path} at {revision}: this commit has no such file")
         remedy = "; only a clone made by git has other revisions" if NO_REPOSITORY in reason else ""
         raise GraftError(f"{path} at {revision}: {reason}{remedy}")
     return result.stdout

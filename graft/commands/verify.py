@@ -1,6 +1,7 @@
 """graft verify: run the pipeline of the last commit from nothing, and compare every output with dvc.lock."""
 
 import os
+import re
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -8,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from graft.commands import revisions
+from graft.commands.experiments import failure
 from graft.core.errors import GraftError
 from graft.core.files import read_json
 from graft.core.paths import FINE_TUNE_METRICS, SOURCE, WEIGHTS, repository
@@ -16,6 +18,8 @@ from graft.training.precision import processor_kind
 
 EXAMPLE = "graft verify"
 LOCK = Path("dvc.lock")
+# Lines of DVC about what to do with the outputs.
+ADVICE = re.compile(r"To (track|enable)|\t|Use `dvc|(Updat|Generat)ing lock|> |ERROR: |error: ")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -37,7 +41,7 @@ def main(arguments: Namespace) -> int:
         store = {"GRAFT_STORE": str(Path(folder, "store")), "DVC_SITE_CACHE_DIR": str(Path(folder, "site"))}
         # Relative paths in params.yaml are meant from the repository itself.
         root = {"DVC_ROOT": str(repository().resolve())}
-        _run(sys.executable, "-m", "dvc", "repro", "--quiet", "--no-run-cache", folder=clone, variables=store | root)
+        _run(sys.executable, "-m", "dvc", "repro", "--no-run-cache", folder=clone, variables=store | root)
         found = output_hashes(clone / LOCK)
     different = [(stage, path) for stage, path in expected if found.get((stage, path)) != expected[stage, path]]
     for stage, path in different:
@@ -60,7 +64,7 @@ def _bring_imported_images(clone: Path) -> None:
     cache = subprocess.run([*dvc, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
     # A cache has the layout of a remote.
     _run(*dvc, "remote", "add", "--quiet", "--local", "repository", cache, folder=clone)
-    _run(*dvc, "pull", "--quiet", "--remote", "repository", *imported, folder=clone)
+    _run(*dvc, "pull", "--remote", "repository", *imported, folder=clone)
 
 
 def output_hashes(lock: Path) -> dict[tuple[str, str], str]:
@@ -92,5 +96,21 @@ def _run(*command: str, folder: Path | None = None, variables: dict[str, str] | 
     # The stages are run as `python`, which must be this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = os.environ | {"PATH": path} | (variables or {})
-    if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
-        raise GraftError(f"`{' '.join(command[-3:])}` failed in a clone of the last commit, for the reason above")
+    lines = []
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            # What DVC advises is about a folder that is deleted at the end.
+            if line.strip() and not ADVICE.match(line):
+                print(line, end="", flush=True)
+    if process.returncode:
+        words = [word for word in command if not word.startswith(("-", "/"))]
+        raise GraftError(f"{failure(''.join(lines))}; `{' '.join(words[:2])}` failed in a clone of the last commit")

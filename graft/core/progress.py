@@ -15,6 +15,9 @@ from graft.core.byte_sizes import readable
 # Seconds: between two lines, at most; of work before the first estimate; between two looks; and from which estimate on
 # it is printed.
 EVERY, BEFORE_ESTIMATE, LOOK, LONG = 30.0, 3.0, 1.0, 30.0
+# Counts that are no part of the estimate: the first step of training also compiles, and the batch after it is read
+# ahead.
+WARM_UP = 2
 # The bars of this process that are not closed, the innermost last.
 _open: list["Progress"] = []
 
@@ -46,6 +49,7 @@ class Progress(tqdm):  # type: ignore[type-arg]
         if total is None and isinstance(items, Sized):
             self.total = len(items)
         self._first: tuple[float, float] | None = None
+        self._counts = 0
         self.announced = False
         _open.append(self)
 
@@ -63,14 +67,16 @@ class Progress(tqdm):  # type: ignore[type-arg]
         if not self.disable:
             return super().update(n)
         self.n += n or 0
-        self._first = self._first or (time.monotonic(), self.n)
+        self._counts += 1
+        if self._counts > WARM_UP:
+            self._first = self._first or (time.monotonic(), self.n)
         return None
 
     def skip_to(self, n: float) -> None:
         """Set the count; what it grows by has taken no time and is left out of the estimate."""
         if n > self.n:
             self.update(n - self.n)
-            self._first = None
+            self._first, self._counts = None, 0
 
     def close(self) -> None:
         """Remove the bar."""

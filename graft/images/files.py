@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from graft.core.errors import one_line
 
-IGNORED = ("__MACOSX",)
+# macOS and Windows add these to folders and archives; DVC does not take in the second one (.dvcignore).
+IGNORED = ("__MACOSX", "Thumbs.db")
 LINK_TO_FOLDER = "a link to a folder"
 DANGLING_LINK = "a link that leads nowhere"
 SPECIAL_FILE = "neither a file nor a folder"
@@ -29,7 +30,7 @@ class Found(NamedTuple):
 
 
 def is_ignored(name: str) -> bool:
-    """Return whether a file or folder of that name is hidden, or a folder that macOS adds to archives."""
+    """Return whether a file or folder of that name is hidden, or one that a system adds to the user's own."""
     return name.startswith(".") or name in IGNORED
 
 

@@ -83,8 +83,8 @@ def axes(frame: Frame, x_label: str, y_label: str, whole: bool = False, percent:
         if whole and tick % 1:
             continue
         x, _ = frame.place(tick, frame.y[0])
-        parts.append(_text(x, HEIGHT - BOTTOM + 16, _number(tick, "x" in percent)))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_label))
+        parts.append(_text(x, HEIGHT - BOTTOM + 20, _number(tick, "x" in percent)))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, x_label))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(_text(12, middle, y_label, more=f' transform="rotate(-90 12 {middle})"'))
     return Markup("").join(parts)

@@ -5,22 +5,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.images.table import ImageTable, read_image_table
-from graft.report import charts, data_pictures, judgement, words
+from graft.report import charts, data_pictures, judgement, sections_in_words, words
 from graft.report.feature_map import feature_map
 from graft.report.pictures import TestImages
 from graft.report.results import Results, read_optional, read_table
-from graft.report.tables_of_files import table_of, table_of_rows
+from graft.report.tables_of_files import table_of, table_of_keys
+from graft.report.template import filled_in
 from graft.report.thumbnails import Thumbnails
 from graft.settings import params
 from graft.settings.resolved import view_settings
 
-TEMPLATES = Path(__file__).with_name("templates")
 # The columns of metrics/operating_points.csv that are of all classes together.
 OVERALL = ("threshold", "coverage", "accuracy")
 CLASS_KEYS = (
@@ -36,7 +35,10 @@ SOURCES = {
     "findings": (paths.FINDINGS,),
     "places": (paths.FEATURES,),
     "in_words": (paths.HEAD_METRICS, paths.FINE_TUNE_METRICS, paths.EXPORT_METRICS),
+    "references": (paths.HEAD_METRICS, paths.EXPORT_METRICS),
     "per_class": (paths.PER_CLASS,),
+    "data_doctor": (paths.DATA_METRICS,),
+    "unknown": (paths.UNKNOWN,),
     "refused": (paths.RAW_REPORT,),
     "curves": (paths.HISTORY, paths.HEAD_METRICS),
     "provenance": (paths.ENVIRONMENT,),
@@ -75,28 +77,13 @@ def page(results: Results, run: Run) -> tuple[str, list[str]]:
         sections.missing["pictures"] = (
             f"The pictures are left out: the images of {paths.RAW} are not here. `dvc pull` or `dvc repro` brings them."
         )
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": words.percent}
-    text = environment.get_template("page.html").render(
-        context,
-        missing=sections.missing,
-        charts=charts,
-        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
-        data={
-            "images": pictures,
-            "records": sections.images.records,
-            "names": results.names,
-            "cells": context["cells"],
-        },
-    )
-    return text, list(sections.missing.values())
+    data = {
+        "images": pictures,
+        "records": sections.images.records,
+        "names": results.names,
+        "cells": context["cells"],
+    }
+    return filled_in(context | {"missing": sections.missing, "data": data}), list(sections.missing.values())
 
 
 def _made(name: str, make: Callable[[], Any]) -> Any:
@@ -132,18 +119,22 @@ class _Sections:
             "cells": self.images.cells,
             "places": self._places,
             "in_words": self._in_words,
+            "references": lambda: words.references(self._results, self._head, read_optional(paths.EXPORT_METRICS)),
             "matrix": lambda: judgement.matrix(self._results.matrix),
             "per_class": self._per_class,
             "parts": lambda: self._table and data_pictures.parts(self._table, self._results),
-            "data_doctor": lambda: self._file("data", "Data doctor", paths.DATA_METRICS),
+            "data_doctor": lambda: self._file("data", "Data doctor", paths.DATA_METRICS, sections_in_words.data_doctor),
             "refused": self._refused,
             "curves": self._curves,
             "reliability": lambda: judgement.reliability(self._results.confidence, self._results.right),
             "operating_points": self._operating_points,
             "unknown": lambda: self._file(
-                "unknown", "Prediction sets and images of none of the classes", paths.UNKNOWN
+                "unknown",
+                "Prediction sets and images of none of the classes",
+                paths.UNKNOWN,
+                sections_in_words.limits,
             ),
-            "formats": lambda: self._file("formats", "Exported formats", paths.FORMAT_METRICS),
+            "formats": lambda: self._file("formats", "Exported formats", paths.FORMAT_METRICS, table_of),
             "benchmark": lambda: (found := read_optional(paths.BENCHMARK)) and table_of(found),
             "provenance": self._provenance,
         }
@@ -154,13 +145,13 @@ class _Sections:
     def _left_out(self, name: str, title: str, path: Path | str, remedy: str = "`dvc repro` writes it") -> None:
         self.missing[name] = f"{title}: left out, because {path} is missing; {remedy}."
 
-    def _file(self, name: str, title: str, path: Path) -> Any:
+    def _file(self, name: str, title: str, path: Path, content_of: Callable[[Any], Any]) -> Any:
         found = read_optional(path)
         if found is None:
             self._left_out(name, title, path)
         elif not found:
             self.missing[name] = f"{title}: none in this run."
-        return found and table_of(found)
+        return found and content_of(found)
 
     def _image_table(self) -> ImageTable | None:
         try:
@@ -275,13 +266,12 @@ class _Sections:
         tuning = self._run.parameters.fine_tune if self._run.parameters else None
         return judgement.curves(history, (self._head or {}).get("head_validation", {})) | {"tuning": tuning}
 
-    def _operating_points(self) -> dict[str, Any] | None:
+    def _operating_points(self) -> list[dict[str, Any]] | None:
         found = read_table(paths.OPERATING_POINTS, OVERALL)
         if found is None:
             self._left_out("operating_points", "Operating points", paths.OPERATING_POINTS)
             return None
-        overall = found[list(OVERALL)].drop_duplicates()
-        return table_of_rows([{str(key): value for key, value in row.items()} for row in overall.to_dict("records")])
+        return found[list(OVERALL)].astype(float).drop_duplicates().to_dict("records")
 
     def _provenance(self) -> dict[str, Any]:
         changed, source = self._run.changed_parameters
@@ -291,5 +281,5 @@ class _Sections:
             "changed": changed,
             "source": source,
             "versions": dict(read_optional(paths.ENVIRONMENT) or {}),
-            "parameters": table_of(every) if every else None,
+            "parameters": table_of_keys(every) if every else None,
         }

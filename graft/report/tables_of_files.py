@@ -28,6 +28,11 @@ def title(key: str) -> str:
     return key.replace("_", " ").replace(".", ": ", 1)
 
 
+def table_of_keys(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row for each value, named by its key as it stands in the file, such as fine_tune.epochs."""
+    return {"columns": [], "rows": [[key, text(value)] for key, value in _flat(content)], "left_out": 0}
+
+
 def table_of(content: Any) -> dict[str, Any]:
     """Return the columns and rows of the content of a JSON file.
 

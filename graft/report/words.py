@@ -30,10 +30,25 @@ def span(accuracy: Mapping[str, Any]) -> str:
     return f"{percent(accuracy['accuracy'])} (95 % interval {percent(low)} to {percent(high)})"
 
 
+def references(
+    results: Results, head: Mapping[str, Any] | None, exported: Mapping[str, Any] | None
+) -> list[tuple[str, float]]:
+    """Return what the accuracy is compared with: a name and a share that is right, for each."""
+    name, share = _commonest(results)
+    found = [(f"always “{name}”", share)]
+    if head and not (exported and exported.get("exported") == "head"):
+        found.append(("head alone", head["head"]["accuracy"]))
+    return found
+
+
+def _commonest(results: Results) -> tuple[str, float]:
+    counts = results.matrix.sum(axis=1)
+    return results.names[counts.argmax()], float(counts.max() / counts.sum())
+
+
 def majority(results: Results) -> str:
     """Return a sentence that compares with the answer that is always the same class."""
-    counts = results.matrix.sum(axis=1)
-    share, name = counts.max() / counts.sum(), results.names[counts.argmax()]
+    name, share = _commonest(results)
     accuracy = results.accuracy["accuracy"]
     return (
         f"The answer “{name}” for every image would be right for {percent(share)}. "

@@ -9,7 +9,7 @@
     if (className) element.className = className;
     return element;
   };
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
 
   // Each picture is in the page once; its elements get it here. Some are left out.
   document.body.classList.toggle("plain-page", !images.some(Boolean));
@@ -141,6 +141,20 @@
       table.tBodies[0].append(...rows);
     }));
   }
+
+  // The menu marks the section that is read, and moves to it where it is wider than the screen.
+  const menu = find("nav ul");
+  const links = new Map(all("a", menu).map((link) => [link.hash.slice(1), link]));
+  const mark = (entries) => {
+    const read = entries.find((entry) => entry.isIntersecting);
+    if (!read) return;
+    for (const link of links.values()) link.removeAttribute("aria-current");
+    const link = links.get(read.target.id);
+    link.setAttribute("aria-current", "true");
+    menu.scrollTo({ left: link.offsetLeft - (menu.clientWidth - link.offsetWidth) / 2 });
+  };
+  const reading = new IntersectionObserver(mark, { rootMargin: "-20% 0px -79% 0px" });
+  for (const section of all("main > section")) reading.observe(section);
 
   // The map: colours by class, the image under the mouse or finger, one class alone by the legend.
   const map = find("#map");
