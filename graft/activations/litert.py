@@ -49,8 +49,7 @@ class Network:
         import hashlib
 
         return [
-            sha256_of(model) if isinstance(model, Path) else hashlib.sha256(model).hexdigest()
-            for model in self._models
+            sha256_of(model) if isinstance(model, Path) else hashlib.sha256(model).hexdigest() for model in self._models
         ]
 
     def __call__(self, image: np.ndarray) -> list[np.ndarray]:

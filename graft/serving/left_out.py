@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from graft.core.threads import in_order
 from graft.heads.feature_file import FeatureFile
 from graft.heads.head import linear
 from graft.heads.lda import Sums, fit_lda, sums
@@ -20,6 +21,8 @@ from graft.serving.references import nearest, reference_rows, similarities
 MOST_CLASSES = 10
 # The covariance of LDA has a number for each pair of features.
 MOST_FEATURES = 4096
+# Each thread takes 0.2 GB for so many, and four times as much for `MOST_FEATURES`.
+FEATURES_IN_THREADS = 2048
 ROWS_IN_BLOCK = 1000
 
 
@@ -74,12 +77,13 @@ def _figures(table: ImageTable, features: FeatureFile) -> dict[str, float] | Non
         return sums(((averaged(features[block]), table.labels[block]) for block in blocks), len(table.classes), origin)
 
     total = sums_of(rows["train"])
-    found = []
-    for label in _spread(len(table.classes)):
+
+    def without(label: int) -> dict[str, float] | None:
         others = total - sums_of(rows["train"][train.labels == label])
-        allowed = train.labels[chosen] != label
-        if figures := _one_left_out(int(label), others, origin, parts, allowed):
-            found.append(figures)
+        return _one_left_out(label, others, origin, parts, train.labels[chosen] != label)
+
+    run = in_order if size <= FEATURES_IN_THREADS else map
+    found = [figures for figures in run(without, _spread(len(table.classes)).tolist()) if figures]
     return _means(found) if found else None
 
 
