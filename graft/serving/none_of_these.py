@@ -15,9 +15,9 @@ from graft.heads.attach import SecondOutput
 from graft.images import loader
 from graft.images.table import ImageTable
 from graft.scores.conformal import images_needed, least_probability
-from graft.scores.known import ACCEPTED, PROBABILITY_FLOOR, KnownScore, entropy, fit_known_score, unit_rows
+from graft.scores.known import ACCEPTED, PROBABILITY_FLOOR, KnownScore, entropy, fit_known_score
 from graft.scores.loss import softmax
-from graft.serving.references import nearest, reference_rows, similarities
+from graft.serving.references import centres, nearest, reference_rows, similarities
 
 # Features that are all zero have no direction, and no similarity.
 TINY = 1e-12
@@ -32,7 +32,7 @@ class Measured(NamedTuple):
     ----------
     logits : float32 (images, crops, classes).
     similarity : float32 (images, crops), to the most similar of the references.
-    references : float32 (references, features), each of length 1.
+    references : float32 (references, features), `centres` of the training images.
     """
 
     logits: np.ndarray
@@ -57,8 +57,9 @@ def measure(network: bytes, description: dict[str, Any], table: ImageTable) -> l
     train, validation = table.part("train"), table.part("validation")
     # Several BLAS threads could change the last bits.
     with threadpool_limits(1, "blas"):
-        rows = list(in_order(run.features, train.take(reference_rows(train)).files()))
-        references = [unit_rows(np.stack(of_model)) for of_model in zip(*rows, strict=True)]
+        some = train.take(reference_rows(train))
+        rows = list(in_order(run.features, some.files()))
+        references = [centres(np.stack(of_model), some.labels)[0] for of_model in zip(*rows, strict=True)]
         found = list(in_order(lambda image: run.measure(image, references), validation.files()))
     return [
         Measured(*(np.stack(arrays) for arrays in zip(*of_model, strict=True)), those)
