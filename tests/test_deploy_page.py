@@ -201,6 +201,8 @@ def test_the_node_snippet_gives_the_probabilities_of_the_loader(web_folder):
 ALL_PROBABILITIES = """\
 import { readFileSync } from "node:fs";
 import * as ort from "onnxruntime-web";
+// Several threads wait for each other on a busy machine.
+ort.env.wasm.numThreads = 1;
 const [network, crops, size] = process.argv.slice(2);
 const session = await ort.InferenceSession.create(readFileSync(network));
 const bytes = readFileSync(crops), shape = [1, +size, +size, 3], each = 3 * size * size, found = [];

@@ -38,7 +38,7 @@ def centres(features: np.ndarray, labels: np.ndarray, most: int = MOST_CENTRES) 
 
     Parameters
     ----------
-    features : float32 array (rows, features). The first rows of a class are its first centres.
+    features : float32 array (rows, features), the first row of each class is its first centre.
     labels : int array (rows,).
     most : number of centres, at most; but each class has one.
 
@@ -52,7 +52,12 @@ def centres(features: np.ndarray, labels: np.ndarray, most: int = MOST_CENTRES) 
 
 
 def _clustered(rows: np.ndarray, count: int) -> np.ndarray:
-    middles = rows[:count]
+    # The first centres are far apart: each is the row that is least like those before it.
+    chosen, similarity = [0], rows @ rows[0]
+    while len(chosen) < min(count, len(rows)):
+        chosen.append(int(similarity.argmin()))
+        similarity = np.maximum(similarity, rows @ rows[chosen[-1]])
+    middles = rows[chosen]
     for _ in range(ROUNDS):
         members = (rows @ middles.T).argmax(axis=1) == np.arange(len(middles))[:, np.newaxis]
         # One without rows, as among images that are alike, stays.
