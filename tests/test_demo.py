@@ -444,7 +444,11 @@ def test_an_error_takes_the_answer_of_the_photo_before_away(page, red, content):
 
 def test_an_answer_that_comes_after_a_later_photo_failed_is_not_shown(page, red):
     waiting = []
-    page.route("**/predict", waiting.append)
+
+    def hold(route):
+        waiting.append(route)
+
+    page.route("**/predict", hold)
     with page.expect_request("**/predict"):
         choose(page, red)
     page.evaluate(f"model.max_upload = {LIMIT}")
