@@ -1,10 +1,9 @@
 """Stage evaluate: run the exported file on the image files of the test part, and write its metrics and figures."""
 
 import numpy as np
-import pandas as pd
 
 from graft.core import paths
-from graft.core.files import read_json, write_json, write_rows
+from graft.core.files import read_json, read_rows, write_json, write_rows
 from graft.core.progress import Progress
 from graft.core.stage import run_stage
 from graft.images.table import ImageTable, read_image_table
@@ -28,11 +27,12 @@ def draw(images: ImageTable, probabilities: np.ndarray, matrix: np.ndarray, clas
         figures.predictions(
             paths.PLOTS / "predictions.png", [files[row] for row in some], labels[some], probabilities[some], names
         )
-    history = pd.read_csv(paths.HISTORY)
+    history = read_rows(paths.HISTORY)
     # Without an epoch of fine-tuning there is no curve.
-    if len(history):
+    if history:
+        columns = {name: [float(row[name]) for row in history] for name in history[0]}
         head = read_json(paths.HEAD_METRICS)["head_validation"]
-        figures.learning_curves(paths.PLOTS / "learning_curves.png", history, head)
+        figures.learning_curves(paths.PLOTS / "learning_curves.png", columns, head)
 
 
 def main() -> None:

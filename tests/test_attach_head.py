@@ -7,7 +7,7 @@ import pytest
 from graft.activations.litert import Network
 from graft.backbone.cut import cut
 from graft.backbone.frozen import Backbone
-from graft.heads.attach import attach_head, compile_classifier, set_temperature, trainable_network
+from graft.heads.attach import attach_head, compile_classifier, compile_together, set_temperature, trainable_network
 from graft.heads.head import Head, linear
 from graft.scores.known import averaged
 from graft.scores.loss import softmax
@@ -97,6 +97,33 @@ def test_the_compiled_classifier_goes_from_an_image_to_the_heads_probabilities(n
     found = Network(tmp_path / "classifier.tflite")(image)[0]
     some = below.cut.trunk(image[np.newaxis] / np.float32(255))
     np.testing.assert_allclose(found, softmax(head.logits(features(below, some)))[0], atol=1e-5)
+
+
+def test_the_bytes_do_not_depend_on_what_the_process_has_built_before():
+    pooling, head = HEADS["linear on a map"]
+    found = []
+    for number in range(2):
+        below = backbone(pooling)
+        upper = trainable_network(below, head)
+        found.append([compile_classifier(below, upper), compile_classifier(below, upper, lambda shares, _: shares * 2)])
+        for _ in range(3 + number):
+            image = keras.Input((2,))
+            keras.Model(image, keras.layers.Flatten()(keras.layers.Dense(1)(image)))
+    assert found[0] == found[1]
+
+
+def test_classifiers_that_are_compiled_together_give_what_each_gives_alone():
+    pooling, head = HEADS["mlp"]
+    below = backbone(pooling)
+    image = np.random.default_rng(0).integers(0, 256, (6, 6, 3)).astype(np.uint8)
+    # The first two share all layers.
+    top = below.cut.top
+    uppers = [attach_head(top, pooling, head), attach_head(top, pooling, head), trainable_network(below, head)]
+    together = Network(compile_together(below, uppers)).all_outputs(image)
+    for number, upper in enumerate(uppers):
+        alone = Network(compile_classifier(below, upper, lambda _, features: features)).all_outputs(image)
+        for found, expected in zip(together[2 * number : 2 * number + 2], alone, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["linear", "linear on a map", "mlp"])

@@ -1,10 +1,12 @@
 """Class activation maps of a compiled classifier: which places of a crop speak for a class."""
 
+import hub_presets
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from graft.backbone import hub
 from graft.backbone.compile import compile_network
 from graft.core.errors import GraftError
 from graft.serving.class_activation import open_network
@@ -90,6 +92,40 @@ def test_a_crop_that_is_the_same_everywhere_has_a_map_of_zeros(compiled):
 @pytest.mark.parametrize(("pooling", "widths"), [("max", ()), ("avg+max", ()), ("none", ()), ("avg", (5,))], ids=str)
 def test_other_poolings_flattened_maps_and_hidden_layers_have_no_map(compiled_file, pooling, widths):
     assert open_network(compiled_file(network(pooling, widths))) is None
+
+
+def transformer(folder, kind, pooling):
+    """A preset of KerasHub with 4 x 4 patches of 8 pixels: its tokens, a pooling, and a dense layer with softmax."""
+    loaded = hub.load(f"hub/{hub_presets.write_preset(folder / 'a.preset', kind)}")
+    tokens = hub.network(loaded, 32, "imagenet")
+    dense = keras.layers.Dense(CLASSES, "softmax")
+    features = keras.layers.Flatten()(pool_tensor(tokens.output, pooling))
+    model = keras.Model(tokens.input, dense(features))
+    dense.set_weights([random(*weight.shape) for weight in dense.get_weights()])
+    return tokens, dense.get_weights()[0], model, loaded.preset.scaling
+
+
+@pytest.mark.parametrize("kind", ["vit", "dinov2_registers"])
+def test_the_places_of_a_transformer_are_its_patches(tmp_path, kind):
+    tokens, kernel, model, scaling = transformer(tmp_path, kind, "avg")
+    (tmp_path / "a.tflite").write_bytes(compile_network(model, scaling))
+    crop = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    (found,) = open_network(tmp_path / "a.tflite").maps(crop, [1])
+    # Behind the class token.
+    patches = np.asarray(tokens(scaling(crop[np.newaxis].astype(np.float32)), training=False))[0, 1:].reshape(4, 4, -1)
+    evidence = patches @ (kernel - kernel.mean(axis=1, keepdims=True))[:, 1]
+    shares = (evidence - evidence.min()) / (evidence.max() - evidence.min())
+    # The middle of a patch is between four pixels of the map.
+    middles = found.reshape(4, 8, 4, 8)[:, 3:5, :, 3:5].mean(axis=(1, 3))
+    np.testing.assert_allclose(middles, shares, atol=0.15)
+    assert np.corrcoef(middles.ravel(), shares.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("pooling", ["cls", "cls+avg", "max", "none"])
+def test_a_transformer_with_another_pooling_has_no_map(tmp_path, pooling):
+    *_, model, scaling = transformer(tmp_path, "vit", pooling)
+    (tmp_path / "a.tflite").write_bytes(compile_network(model, scaling))
+    assert open_network(tmp_path / "a.tflite") is None
 
 
 @pytest.mark.parametrize("kind", ["float16", "int8"])

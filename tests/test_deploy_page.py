@@ -13,15 +13,15 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from graft.core.files import write_json
+from graft.activations.litert import Network
+from graft.core.files import read_json, read_rows, write_json
 from graft.images import loader
 from graft.serving.classifier import Classifier
 from graft.serving.metadata import class_probabilities, with_metadata
+from graft.serving.onnx_file import to_onnx
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
@@ -37,25 +37,6 @@ DESCRIPTION = {"labels": LABELS, "image_size": 16, "resize": "crop", "crops": 2,
 ONE_LEVEL = 4e-3
 
 
-def onnx_of_the_compiled_classifier():
-    """Return the bytes of the fixture's classifier as an ONNX file, with the names that Graft's own files have."""
-    weights = numpy_helper.from_array((8 * np.eye(3)[:, ::-1]).astype(np.float32), "weights")
-    scale, axes = numpy_helper.from_array(np.float32(255), "scale"), numpy_helper.from_array(np.array([1, 2]), "axes")
-    nodes = [
-        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["float", "scale"], ["scaled"]),
-        helper.make_node("ReduceMean", ["scaled", "axes"], ["mean"], keepdims=0),
-        helper.make_node("MatMul", ["mean", "weights"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"]),
-    ]
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, (1, 16, 16, 3))
-    output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, (1, 3))
-    graph = helper.make_graph(nodes, "classifier", [image], [output], [weights, scale, axes])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
-
-
 @pytest.fixture(scope="module")
 def folder(compiled, tmp_path_factory):
     """A folder with the snippets, the exported files and three images: wide, high, and of the network's own size."""
@@ -63,10 +44,10 @@ def folder(compiled, tmp_path_factory):
     for name, snippet in SNIPPETS.items():
         (folder / name).write_text(snippet, encoding="utf-8")
     (folder / "models/formats").mkdir(parents=True)
-    network = compiled.classifier.read_bytes()
     outputs = [class_probabilities(DESCRIPTION)]
-    (folder / "models/classifier.tflite").write_bytes(with_metadata(network, DESCRIPTION, outputs))
-    (folder / "models/formats/classifier.onnx").write_bytes(onnx_of_the_compiled_classifier())
+    network = with_metadata(compiled.classifier.read_bytes(), DESCRIPTION, outputs)
+    (folder / "models/classifier.tflite").write_bytes(network)
+    (folder / "models/formats/classifier.onnx").write_bytes(to_onnx(network, DESCRIPTION))
     write_json(folder / "models/labels.json", DESCRIPTION)
     for name, size in (("wide.png", (90, 31)), ("high.png", (40, 61)), ("same.png", (16, 16))):
         picture(*size).save(folder / name)
@@ -215,6 +196,45 @@ def test_the_node_snippet_gives_the_probabilities_of_the_loader(web_folder):
         expected, label = expected_of(web_folder, name), found[name][0].replace("rouge", "red")
         assert label == LABELS[expected.argmax()]
         assert found[name][1] == pytest.approx(expected.max(), abs=tolerance)
+
+
+ALL_PROBABILITIES = """\
+import { readFileSync } from "node:fs";
+import * as ort from "onnxruntime-web";
+// Several threads wait for each other on a busy machine.
+ort.env.wasm.numThreads = 1;
+const [network, crops, size] = process.argv.slice(2);
+const session = await ort.InferenceSession.create(readFileSync(network));
+const bytes = readFileSync(crops), shape = [1, +size, +size, 3], each = 3 * size * size, found = [];
+for (let start = 0; start < bytes.length; start += each) {
+  const image = new ort.Tensor("uint8", new Uint8Array(bytes.subarray(start, start + each)), shape);
+  found.push(Array.from((await session.run({ image })).probabilities.data));
+}
+console.log(JSON.stringify(found));
+"""
+
+
+def largest_difference_in_node(web_folder, project):
+    """Return the largest difference of a probability between onnxruntime-web and LiteRT, on a project's test part."""
+    description = read_json(project / "models/labels.json")
+    network = project / "models/classifier.tflite"
+    files = [
+        project / "data/raw" / row["path"] for row in read_rows(project / "data/split.csv") if row["split"] == "test"
+    ]
+    size, resize, count = description["image_size"], description["resize"], description["crops"]
+    crops = [crop for file in files for crop in loader.load_crops(file, size, resize, count)]
+    (web_folder / "all.mjs").write_text(ALL_PROBABILITIES, encoding="utf-8")
+    (web_folder / "all.onnx").write_bytes(to_onnx(network.read_bytes(), description))
+    (web_folder / "crops.bin").write_bytes(np.stack(crops).tobytes())
+    command = [required("node"), "all.mjs", "all.onnx", "crops.bin", str(size)]
+    run = subprocess.run(command, cwd=web_folder, capture_output=True, text=True, check=True, timeout=300)
+    litert = Network(network)
+    return np.abs(np.array(json.loads(run.stdout)) - np.stack([litert(crop)[0] for crop in crops])).max()
+
+
+@pytest.mark.slow
+def test_onnxruntime_web_gives_the_probabilities_of_litert_on_the_whole_test_part(web_folder, finished):
+    assert largest_difference_in_node(web_folder, finished.path) <= 1e-5
 
 
 PREPARE = """\

@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -135,7 +134,7 @@ def test_learning_curves_are_drawn_with_the_head_as_a_line(tmp_path):
         "val_accuracy": [0.7, 0.9],
     }
     for name, loss in (("1.png", 0.4), ("2.png", 0.9)):
-        figures.learning_curves(tmp_path / name, pd.DataFrame(columns), {"accuracy": 0.8, "loss": loss})
+        figures.learning_curves(tmp_path / name, columns, {"accuracy": 0.8, "loss": loss})
     assert (opened(tmp_path / "1.png") != opened(tmp_path / "2.png")).any()
 
 

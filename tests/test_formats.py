@@ -172,6 +172,9 @@ def test_the_stages_write_every_format_and_graft_export_gives_the_same_answers(c
     assert {name: sha256_of(path) for name, path in files.items()} == before
     shipped = (clone.path / paths.CLASSIFIER).stat().st_size
     assert files["tflite_int8"].stat().st_size < files["tflite_float16"].stat().st_size < shipped
+    for name, digest in before.items():
+        clone.run(sys.executable, "-m", "graft", "export", "--format", name)
+        assert sha256_of(clone.path / "exports" / files[name].name) == digest, name
     clone.run(sys.executable, "-m", "stages.evaluate")
     found = json.loads((clone.path / paths.FORMAT_METRICS).read_text(encoding="utf-8"))
     assert list(found) == ["tflite", *ALL]

@@ -5,8 +5,9 @@ import pytest
 
 from graft.heads.feature_file import FeatureFile
 from graft.images.table import ImageTable
+from graft.scores.known import unit_rows
 from graft.serving.left_out import MOST_CLASSES, left_out_figures
-from graft.serving.references import nearest, reference_rows, similarities
+from graft.serving.references import centres, nearest, reference_rows, similarities
 
 PER_CLASS = 60
 
@@ -84,6 +85,35 @@ def test_the_references_are_spread_over_the_classes_and_chosen_by_hash():
     again = reference_rows(table.take(moved), 10)
     assert set(table.sha256[moved][again]) == set(table.sha256[rows])
     assert len(reference_rows(table, 10_000)) == len(table)
+
+
+def test_the_centres_are_those_of_the_clusters_of_each_class():
+    random = np.random.default_rng(0)
+    directions = np.eye(8, dtype=np.float32)[[0, 1, 2, 3]]
+    rows = np.repeat(directions, 25, axis=0) * random.uniform(1, 9, (100, 1))
+    rows = (rows + random.normal(0, 0.01, rows.shape)).astype(np.float32)
+    order = random.permutation(100)
+    # Classes 0 and 1 have two clusters each.
+    found, labels = centres(rows[order], (np.arange(100) // 50)[order], most=12)
+    assert labels.tolist() == 6 * [0] + 6 * [1]
+    nearest_direction = (found @ directions.T).argmax(axis=1)
+    assert (set(nearest_direction[:6]), set(nearest_direction[6:])) == ({0, 1}, {2, 3})
+    assert (found @ directions.T).max(axis=1).min() > 0.99
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+
+
+def test_each_class_has_a_centre_its_mean_where_there_is_one_alone():
+    rows = np.random.default_rng(0).uniform(0, 1, (40, 5)).astype(np.float32)
+    found, labels = centres(rows, np.arange(40) % 20, most=3)
+    assert labels.tolist() == list(range(20))
+    expected = unit_rows(unit_rows(rows)[[0, 20]].sum(axis=0, keepdims=True))
+    np.testing.assert_allclose(found[:1], expected, rtol=1e-5)
+
+
+def test_images_that_are_all_alike_have_centres_too():
+    found, _ = centres(np.ones((9, 4), np.float32), np.zeros(9, int), most=5)
+    np.testing.assert_allclose(found, np.full((5, 4), 0.5))
+    assert len(centres(np.ones((3, 4), np.float32), np.zeros(3, int), most=5)[1]) == 3
 
 
 def test_the_similarity_is_the_cosine_to_the_nearest_reference_that_counts():

@@ -18,7 +18,7 @@ from graft.scores.loss import softmax
 from graft.serving.classifier import Classifier
 from graft.serving.generated import KINDS, OF_EACH_KIND, write_pictures
 from graft.serving.limits_figures import limits_figures, set_figures
-from graft.serving.none_of_these import measure_limits, none_of_these
+from graft.serving.none_of_these import limits, measure, none_of_these
 from stages import evaluate, export
 
 LABELS = ["blue", "green", "red"]
@@ -39,7 +39,8 @@ def network(second, sharpness=SHARPNESS):
 
 
 def limits_of(table, coverage=0.9, temperature=1.0):
-    return measure_limits(network(lambda _, features: features), temperature, DESCRIPTION, table, coverage)
+    (measured,) = measure(network(lambda _, features: features), DESCRIPTION, table)
+    return limits(measured, temperature, table.part("validation").labels, coverage)
 
 
 @pytest.fixture
@@ -53,31 +54,31 @@ def table(project, tmp_path, write_image_folder):
 @pytest.fixture
 def exported(table):
     """The files of a classifier with prediction sets and a second output, in models/."""
-    limits = limits_of(table)
-    FILES[0].write_bytes(network(limits.second_output))
-    write_json(FILES[1], DESCRIPTION | limits.description)
+    found = limits_of(table)
+    FILES[0].write_bytes(network(found.second_output))
+    write_json(FILES[1], DESCRIPTION | found.description)
     return Classifier(*FILES)
 
 
 def test_the_keys_of_the_description_are_the_thresholds(table):
-    limits = limits_of(table)
-    assert limits.warnings == []
-    assert limits.description["none_of_these"] == {"output": 1, "threshold": 0.5, "accepted": 0.95}
-    assert limits.description["prediction_set"]["coverage"] == 0.9
-    assert 1 / 3 < limits.description["prediction_set"]["least_probability"] < 1
+    found = limits_of(table)
+    assert found.warnings == []
+    assert found.description["none_of_these"] == {"output": 1, "threshold": 0.5, "accepted": 0.95}
+    assert found.description["prediction_set"]["coverage"] == 0.9
+    assert 1 / 3 < found.description["prediction_set"]["least_probability"] < 1
 
 
 def test_the_thresholds_are_those_of_the_calibrated_probabilities(table):
     sure, unsure = (limits_of(table, temperature=temperature) for temperature in (0.5, 2))
-    least = [limits.description["prediction_set"]["least_probability"] for limits in (sure, unsure)]
+    least = [found.description["prediction_set"]["least_probability"] for found in (sure, unsure)]
     assert least[0] > least[1]
 
 
 def test_with_too_few_validation_images_both_are_left_out_with_a_line_each(table):
     few = table.take(np.flatnonzero((table.parts != "validation") | (np.cumsum(table.parts == "validation") <= 18)))
-    limits = limits_of(few, coverage=0.99)
-    assert (limits.description, limits.second_output) == ({}, None)
-    assert limits.warnings == [
+    found = limits_of(few, coverage=0.99)
+    assert (found.description, found.second_output) == ({}, None)
+    assert found.warnings == [
         "no prediction sets: predict.coverage 0.99 needs 99 images, and the validation part has 18 images",
         'no "none of these": it needs 19 images, and the validation part has 18 images',
     ]
@@ -88,8 +89,8 @@ def test_the_limits_are_the_same_to_the_last_bit_each_time(table):
     assert first.description == second.description
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     found = []
-    for limits in (first, second):
-        FILES[0].write_bytes(network(limits.second_output))
+    for each in (first, second):
+        FILES[0].write_bytes(network(each.second_output))
         found.append(Network(FILES[0]).all_outputs(pixels)[1].tobytes())
     assert found[0] == found[1]
 

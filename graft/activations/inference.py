@@ -50,7 +50,7 @@ class Activations:
             "networks": "-".join(self._engine.sha256[: self._outputs.index(output) + 1]),
             "size": str(self._pixels.size),
             "resize": self._pixels.resize,
-            "loader": loader.VERSION,
+            "loader": loader.version(),
             "engine": self._engine.engine,
             "dtype": str(DTYPES[output]),
         }

@@ -1,10 +1,10 @@
 """Compiled networks run by LiteRT alone; TensorFlow is never imported."""
 
-import hashlib
 import threading
-from importlib.metadata import version
+from functools import cached_property
 from pathlib import Path
 
+import ai_edge_litert
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
@@ -28,7 +28,6 @@ class Network:
     Attributes
     ----------
     engine : name and version of what computes.
-    sha256 : of each network, 64 hexadecimal digits.
     input_shape : (height, width, channels) of the first network's input.
 
     Raises
@@ -37,14 +36,20 @@ class Network:
         If a file is missing or not a compiled network.
     """
 
-    engine = f"LiteRT {version('ai-edge-litert')}"
+    engine = f"LiteRT {ai_edge_litert.__version__}"
 
     def __init__(self, *models: Path | bytes) -> None:
         self._models = models
         self._local = threading.local()
         self.input_shape = tuple(int(side) for side in self._chain()[0].get_input_details()[0]["shape"][1:])
-        self.sha256 = [
-            sha256_of(model) if isinstance(model, Path) else hashlib.sha256(model).hexdigest() for model in models
+
+    @cached_property
+    def sha256(self) -> list[str]:
+        """The hash of each network, 64 hexadecimal digits. `graft predict` does not ask for it."""
+        import hashlib
+
+        return [
+            sha256_of(model) if isinstance(model, Path) else hashlib.sha256(model).hexdigest() for model in self._models
         ]
 
     def __call__(self, image: np.ndarray) -> list[np.ndarray]:

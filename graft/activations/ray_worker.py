@@ -32,7 +32,7 @@ def versions() -> dict[str, str]:
     return {
         "graft": graft,
         "engine": Network.engine,
-        "loader": loader.VERSION,
+        "loader": loader.version(),
         "views": str(augmentation.VERSION),
         "numpy": np.__version__,
     }

@@ -14,8 +14,8 @@ EXAMPLE = "graft demo --model models --port 8000"
 HOST, PORT = "127.0.0.1", 8000
 # Of the extra `demo` of pyproject.toml.
 PACKAGES = ("fastapi", "uvicorn")
-# Connections that wait for the network before it; more are answered by status 503.
-MOST_CONNECTIONS = 256
+# More connections are answered by status 503. Each can fill a file of 20 MB while it uploads.
+MOST_CONNECTIONS = 100
 # Seconds for the last answers after Ctrl+C.
 LAST_ANSWERS = 2
 

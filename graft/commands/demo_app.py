@@ -23,7 +23,6 @@ PAGE = Path(__file__).parent / "demo_page"
 FILES = {"/": "demo.html", "/demo.css": "demo.css", "/demo.js": "demo.js"}
 # Bytes of one image file, and of what is read of a request before it is refused.
 MAX_UPLOAD, MAX_DISCARDED = 20_000_000, 200_000_000
-MAX_AT_ONCE = 8
 UPLOAD_SECONDS = 60
 HEADERS = {
     # The page uses nothing of other places, and no other page may show it.
@@ -115,8 +114,8 @@ def answer_of(demo: Demo, path: Path) -> dict[str, object]:
 def make_app(demo: Demo, host: str) -> FastAPI:
     """Return the application.
 
-    `MAX_AT_ONCE` requests are received at once, others wait before their content is read; as many images as there are
-    CPUs are in memory at once.
+    What is received goes to a file, for `UPLOAD_SECONDS` at most: a slow client keeps nobody else waiting. As many
+    images as there are CPUs are in memory at once.
 
     Parameters
     ----------
@@ -162,7 +161,7 @@ def _add_files(app: FastAPI) -> None:
 
 
 def _add_answers(app: FastAPI, demo: Demo) -> None:
-    threads, places = ThreadPoolExecutor(usable_cpus()), asyncio.Semaphore(MAX_AT_ONCE)
+    threads = ThreadPoolExecutor(usable_cpus())
 
     @app.get("/model")
     async def describe() -> JSONResponse:
@@ -175,8 +174,7 @@ def _add_answers(app: FastAPI, demo: Demo) -> None:
         if origin and origin.partition("://")[2] != request.headers.get("host"):
             raise RefusedError(403, "another site's page must not send images here")
         # The classifier reads files; nothing is left of it afterwards.
-        async with places:
-            with NamedTemporaryFile(prefix="graft-demo-") as file:
-                await receive(request, file)
-                loop = asyncio.get_running_loop()
-                return JSONResponse(await loop.run_in_executor(threads, answer_of, demo, Path(file.name)))
+        with NamedTemporaryFile(prefix="graft-demo-") as file:
+            await receive(request, file)
+            loop = asyncio.get_running_loop()
+            return JSONResponse(await loop.run_in_executor(threads, answer_of, demo, Path(file.name)))

@@ -2,10 +2,8 @@
 
 import csv
 import fcntl
-import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,7 +36,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 def _locked_folder(parent: Path) -> tuple[Path, int]:
     """Return a new folder and a file descriptor, which locks the folder for as long as this process has it open."""
     while True:
-        folder = parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+        folder = parent / f"{TEMPORARY}{os.urandom(8).hex()}"
         folder.mkdir()
         try:
             lock = os.open(folder, os.O_RDONLY)
@@ -168,6 +166,9 @@ def read_rows(path: str | Path) -> list[dict[str, str]]:
 
 def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, 64 lower-case hexadecimal digits."""
+    # Only here: `graft predict` needs no hash, and hashlib takes 4 MiB.
+    import hashlib
+
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):

@@ -1,6 +1,6 @@
 """Attaches a head to the backbone: the network that fine_tune trains, and the classifier that is exported."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -46,6 +46,8 @@ def compile_classifier(
 ) -> bytes:
     """Compile the whole classifier: one uint8 RGB image (1, size, size, 3) to float32 probabilities (1, classes).
 
+    The bytes do not depend on what the process has built before: each model and layer has a name.
+
     Parameters
     ----------
     backbone : gives the trunk, the part below the cut.
@@ -54,14 +56,35 @@ def compile_classifier(
         head's first dense layer takes. Feature maps are averaged over their places.
     prepare : as in `compile_network`.
     """
-    parts = keras.Model(upper.input, [upper.output, _features(upper)]) if second else upper
-    found = parts(backbone.cut.trunk.output)
-    logits, *features = found if second else [found]
-    outputs = [keras.ops.softmax(logits)]
+    trunk = backbone.cut.trunk
     if second:
-        outputs.append(second(outputs[0], *features))
-    model = keras.Model(backbone.cut.trunk.input, outputs if second else outputs[0])
-    return compile_network(model, backbone.scaling, prepare)
+        probabilities, features = _probabilities_and_features(upper, trunk.output, "upper")
+        outputs = [probabilities, second(probabilities, features)]
+    else:
+        outputs = keras.ops.softmax(keras.Model(upper.input, upper.output, name="upper")(trunk.output))
+    return compile_network(keras.Model(trunk.input, outputs, name="classifier"), backbone.scaling, prepare)
+
+
+def compile_together(backbone: Backbone, uppers: Sequence[keras.Model]) -> bytes:
+    """Compile classifiers that share a trunk into one network, which runs the trunk once.
+
+    Its outputs are the probabilities (1, classes) and the features (1, features) of the first, then those of the next;
+    otherwise as in `compile_classifier`.
+    """
+    trunk = backbone.cut.trunk
+    outputs = [
+        output
+        for number, upper in enumerate(uppers)
+        for output in _probabilities_and_features(upper, trunk.output, f"upper_{number}")
+    ]
+    return compile_network(keras.Model(trunk.input, outputs, name="classifiers"), backbone.scaling)
+
+
+def _probabilities_and_features(
+    upper: keras.Model, maps: keras.KerasTensor, name: str
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    logits, features = keras.Model(upper.input, [upper.output, _features(upper)], name=name)(maps)
+    return keras.ops.softmax(logits), features
 
 
 def _features(upper: keras.Model) -> keras.KerasTensor:

@@ -30,7 +30,7 @@ def head_logits(
     """
     if head.block:
         features = pool_tensor(_squeeze_and_excite(features, head.block, l2), head.pooling)
-    outputs = keras.layers.Flatten()(features)
+    outputs = keras.layers.Flatten(name="head_flatten")(features)
     for number, weights in enumerate(head.dense):
         if dropouts and dropouts[number]:
             outputs = keras.layers.Dropout(dropouts[number], seed=seed + number)(outputs)

@@ -19,20 +19,22 @@ SUFFIXES = (
 )
 
 
-def _heic_version() -> str:
-    if not find_spec("pillow_heif"):
-        return ""
-    # Imported only here: it takes a while, and the package is optional.
-    from importlib.metadata import version
-
-    return f", HEIC {version('pillow-heif')}"
-
-
-# What is computed from pixels is stored under this name. Raise the number when a file gives other pixels.
-VERSION = f"4, Pillow {PIL.__version__}, JPEG {features.version('jpg')}{_heic_version()}"
+# Raise it when a file gives other pixels.
+VERSION = 4
 FILTER = Image.Resampling.BILINEAR
 # Crops come from the middle of an image, at most this many times as long as wide.
 LONGEST = 2
+
+
+def version() -> str:
+    """Return the name of what gives a file's pixels. What is computed from pixels is stored under it."""
+    heic = ""
+    if find_spec("pillow_heif"):
+        # Imported only here, because it takes a while.
+        from importlib import metadata
+
+        heic = f", HEIC {metadata.version('pillow-heif')}"
+    return f"{VERSION}, Pillow {PIL.__version__}, JPEG {features.version('jpg')}{heic}"
 
 
 def is_image_name(path: Path) -> bool:

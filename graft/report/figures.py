@@ -1,11 +1,12 @@
 """Figures as PNG files, drawn from numbers that are already computed."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -14,6 +15,9 @@ from graft.core.errors import one_line
 from graft.core.files import replacing
 from graft.images import loader
 from graft.report.charts import shades
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_IMAGES = 12
 COLUMNS = 4
@@ -95,13 +99,13 @@ def misclassified(
     _draw_images(path, title, [paths[index] for index in drawn], captions, ["black"] * len(drawn))
 
 
-def learning_curves(path: Path, history: pd.DataFrame, head: Mapping[str, float]) -> None:
+def learning_curves(path: Path, history: Mapping[str, Sequence[float]], head: Mapping[str, float]) -> None:
     """Draw loss and accuracy by epoch of fine-tuning, and those of the head alone on the validation part as lines.
 
     Parameters
     ----------
     path : of the PNG file.
-    history : metrics/history.csv, with the columns epoch, loss, val_loss, accuracy and val_accuracy; at least a row.
+    history : the columns epoch, loss, val_loss, accuracy and val_accuracy of metrics/history.csv; at least a row.
     head : accuracy and loss of the head on the validation part.
     """
     figure = Figure((9, 3.8), layout="constrained")

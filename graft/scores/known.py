@@ -48,8 +48,9 @@ def averaged(features: np.ndarray) -> np.ndarray:
 class KnownScore(NamedTuple):
     """How well an image is known: `similarity` times its similarity, less `entropy` times its entropy, less `offset`.
 
-    Below 0 it is of none of the classes. The similarity of an image is the cosine of its features and those of the most
-    similar training image. Similarity notices images that look like no training image, entropy those between classes.
+    Below 0 it is of none of the classes. The similarity of an image is the cosine of its features and the most similar
+    centre of the training images' features. Similarity notices images that look like no training image, entropy those
+    between classes.
     """
 
     similarity: float

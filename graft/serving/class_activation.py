@@ -2,9 +2,10 @@
 
 Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", arXiv 1512.04150. With average pooling and
 one dense layer, a logit is the mean, over all places of the last feature map, of the map times the class's weights. So
-each place has its own share in the logit.
+each place has its own share in the logit. The places of a transformer are its patches, row by row.
 """
 
+import math
 import threading
 import warnings
 from collections.abc import Sequence
@@ -79,6 +80,9 @@ class ClassActivation:
             self._interpreter.invoke()
             feature_map = self._values(self._tensors.feature_map)[0]
             weights = self._values(self._tensors.weights)
+        if feature_map.ndim == 2:
+            side = math.isqrt(len(feature_map))
+            feature_map = feature_map.reshape(side, side, -1)
         # Softmax does not see what all classes have in common.
         return np.moveaxis(feature_map @ (weights - weights.mean(axis=0))[list(classes)].T, -1, 0)
 
@@ -102,7 +106,8 @@ def open_network(network: Path) -> ClassActivation | None:
     """Return what makes the maps of a compiled classifier, or None where it has none.
 
     It has maps if its first output is the softmax of one dense layer, behind average pooling over the whole of a
-    feature map. Max pooling, a second dense layer, or a flattened map give none.
+    feature map, or over the tokens of a square of patches. Max pooling, the class token, a second dense layer, or a
+    flattened map give none.
 
     Parameters
     ----------
@@ -152,6 +157,7 @@ def _find(graph: Any) -> _Tensors | None:
         return None
     # The stored weights: LiteRT does not keep what it makes of float16 ones.
     feature_map, weights = int(pooling.inputs[0]), before(dense.inputs[1])
-    channels = shape(feature_map)[-1]
-    is_global = len(shape(feature_map)) == 4 and np.prod(shape(pooling.outputs[0])) == channels
-    return _Tensors(feature_map, weights) if is_global and shape(weights)[1] == channels else None
+    _, *places, channels = shape(feature_map)
+    is_map = len(places) == 2 or (len(places) == 1 and math.isqrt(places[0]) ** 2 == places[0])
+    is_global = np.prod(shape(pooling.outputs[0])) == channels == shape(weights)[1]
+    return _Tensors(feature_map, weights) if is_map and is_global else None

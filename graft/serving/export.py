@@ -2,26 +2,27 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 
 from graft.backbone.frozen import Backbone, frozen_backbone
 from graft.core import paths
 from graft.core.errors import nearest
-from graft.core.files import read_json, write_bytes, write_json
-from graft.core.threads import in_order
-from graft.heads.attach import attach_head, compile_classifier, set_temperature, trainable_network
+from graft.core.files import read_json
+from graft.heads.attach import (
+    attach_head,
+    compile_classifier,
+    compile_together,
+    set_temperature,
+    trainable_network,
+)
 from graft.heads.head import Head
 from graft.images.table import ImageTable
 from graft.scores import metrics
 from graft.scores.calibration import fit_temperature
 from graft.scores.loss import softmax
-from graft.serving.classifier import Classifier
-from graft.serving.none_of_these import Limits, measure_limits
+from graft.serving.none_of_these import Limits, Measured, limits, measure
 from graft.settings import params
 
 # `export.test_resolution: auto` chooses one of these by the validation loss.
@@ -39,7 +40,7 @@ class Candidate(NamedTuple):
     backbone : the frozen backbone at this image size.
     upper : the network above the cut, calibrated.
     temperature : that calibrated it.
-    with_features : the compiled network before that, with its features as second output.
+    measured : what it gave for the validation part before that.
     description : the content of models/labels.json, without display names.
     figures : accuracy and loss on the validation part, `metrics.accuracy_and_loss`.
     """
@@ -48,7 +49,7 @@ class Candidate(NamedTuple):
     backbone: Backbone
     upper: keras.Model
     temperature: float
-    with_features: bytes
+    measured: Measured
     description: dict[str, Any]
     figures: dict[str, float]
 
@@ -56,8 +57,8 @@ class Candidate(NamedTuple):
         return f"{self.model} at {self.description['image_size']} pixels"
 
     def limits(self, table: ImageTable, coverage: float) -> Limits:
-        """Return what the validation part says of this model's limits; arguments as of `measure_limits`."""
-        return measure_limits(self.with_features, self.temperature, self.description, table, coverage)
+        """Return what the validation part says of this model's limits; `coverage` is `predict.coverage`."""
+        return limits(self.measured, self.temperature, table.part("validation").labels, coverage)
 
     def compiled(self, limits: Limits, prepare: Callable[[Any], None] | None = None) -> bytes:
         """Return the bytes of the compiled network, with "none of these" as second output where `limits` has it.
@@ -88,11 +89,16 @@ def candidates(parameters: params.Parameters, head: Head, table: ImageTable) -> 
             "resize": backbone_description["resize"],
             "crops": parameters.export.crops,
         }
-        for model in models(parameters.export.model, parameters.fine_tune.epochs):
-            upper = _upper_network(backbone, head, model)
-            network = compile_classifier(backbone, upper, lambda probabilities, features: features)
-            temperature, figures = _calibrate(network, upper, description, validation)
-            yield Candidate(model, backbone, upper, temperature, network, description, figures)
+        names = models(parameters.export.model, parameters.fine_tune.epochs)
+        uppers = [_upper_network(backbone, head, model) for model in names]
+        # Together, because an image is then decoded and goes through the trunk once.
+        found = measure(compile_together(backbone, uppers), description, table)
+        for model, upper, measured in zip(names, uppers, found, strict=True):
+            temperature = fit_temperature(measured.logits, validation.labels)
+            set_temperature(upper, temperature)
+            probabilities = softmax(measured.logits / temperature).mean(axis=1)
+            figures = metrics.accuracy_and_loss(probabilities, validation.labels)
+            yield Candidate(model, backbone, upper, temperature, measured, description, figures)
 
 
 def models(setting: str, epochs: int | str) -> Sequence[str]:
@@ -154,28 +160,3 @@ def _upper_network(backbone: Backbone, head: Head, model: str) -> keras.Model:
     upper = trainable_network(backbone, head)
     upper.load_weights(paths.FINE_TUNED)
     return upper
-
-
-def _calibrate(
-    network: bytes, upper: keras.Model, description: dict[str, Any], validation: ImageTable
-) -> tuple[float, dict[str, float]]:
-    """Fit the network's temperature on the validation part and set it in `upper`; return it, and the figures there."""
-    logits = _logits_of_crops(network, description, validation.files())
-    temperature = fit_temperature(logits, validation.labels)
-    set_temperature(upper, temperature)
-    return temperature, metrics.accuracy_and_loss(softmax(logits / temperature).mean(axis=1), validation.labels)
-
-
-def _logits_of_crops(network: bytes, description: dict[str, Any], images: Sequence[Path]) -> np.ndarray:
-    """Return the logarithms of a classifier's probabilities, float32 array (images, crops, classes).
-
-    Where `resize` cuts nothing off an image, it has one crop; that is repeated to fill the array.
-    """
-    with TemporaryDirectory() as folder:
-        files = Path(folder, paths.CLASSIFIER.name), Path(folder, paths.LABELS.name)
-        write_bytes(files[0], network)
-        write_json(files[1], description)
-        classifier = Classifier(*files)
-        shape = (description["crops"], len(description["labels"]))
-        results = [np.broadcast_to(crops, shape) for crops in in_order(classifier.crop_probabilities, images)]
-    return np.log(np.maximum(np.stack(results), np.finfo(np.float32).tiny))

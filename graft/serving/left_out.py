@@ -7,19 +7,22 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from graft.core.threads import in_order
 from graft.heads.feature_file import FeatureFile
 from graft.heads.head import linear
 from graft.heads.lda import Sums, fit_lda, sums
 from graft.images.table import ImageTable
 from graft.scores.calibration import fit_temperature
-from graft.scores.known import auroc, averaged, entropy, fit_known_score, known_figures, unit_rows
+from graft.scores.known import auroc, averaged, entropy, fit_known_score, known_figures
 from graft.scores.loss import softmax
-from graft.serving.references import nearest, reference_rows, similarities
+from graft.serving.references import centres, nearest, reference_rows, similarities
 
 # Each class takes tenths of a second.
 MOST_CLASSES = 10
 # The covariance of LDA has a number for each pair of features.
 MOST_FEATURES = 4096
+# Each thread takes 0.2 GB for so many, and four times as much for `MOST_FEATURES`.
+FEATURES_IN_THREADS = 2048
 ROWS_IN_BLOCK = 1000
 
 
@@ -65,7 +68,7 @@ def _figures(table: ImageTable, features: FeatureFile) -> dict[str, float] | Non
     rows = {part: np.flatnonzero(table.parts == part) for part in ("train", "validation", "test")}
     train = table.take(rows["train"])
     chosen = reference_rows(train)
-    references = unit_rows(averaged(features[rows["train"][chosen]]))
+    references, label_of = centres(averaged(features[rows["train"][chosen]]), train.labels[chosen])
     parts = {part: _part(table, features, rows[part], references) for part in ("validation", "test")}
     origin = averaged(features[rows["train"][:1]])[0]
 
@@ -74,12 +77,13 @@ def _figures(table: ImageTable, features: FeatureFile) -> dict[str, float] | Non
         return sums(((averaged(features[block]), table.labels[block]) for block in blocks), len(table.classes), origin)
 
     total = sums_of(rows["train"])
-    found = []
-    for label in _spread(len(table.classes)):
+
+    def without(label: int) -> dict[str, float] | None:
         others = total - sums_of(rows["train"][train.labels == label])
-        allowed = train.labels[chosen] != label
-        if figures := _one_left_out(int(label), others, origin, parts, allowed):
-            found.append(figures)
+        return _one_left_out(label, others, origin, parts, label_of != label)
+
+    run = in_order if size <= FEATURES_IN_THREADS else map
+    found = [figures for figures in run(without, _spread(len(table.classes)).tolist()) if figures]
     return _means(found) if found else None
 
 

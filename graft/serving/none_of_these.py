@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import keras
@@ -11,18 +10,87 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from graft.activations.litert import Network
-from graft.core.files import write_bytes
 from graft.core.threads import in_order
 from graft.heads.attach import SecondOutput
 from graft.images import loader
 from graft.images.table import ImageTable
 from graft.scores.conformal import images_needed, least_probability
-from graft.scores.known import ACCEPTED, PROBABILITY_FLOOR, KnownScore, entropy, fit_known_score, unit_rows
+from graft.scores.known import ACCEPTED, PROBABILITY_FLOOR, KnownScore, entropy, fit_known_score
 from graft.scores.loss import softmax
-from graft.serving.references import nearest, reference_rows, similarities
+from graft.serving.references import centres, nearest, reference_rows, similarities
 
 # Features that are all zero have no direction, and no similarity.
 TINY = 1e-12
+
+
+class Measured(NamedTuple):
+    """What an uncalibrated classifier gives for the images of the validation part.
+
+    Where `resize` cuts nothing off an image, it has one crop; that is repeated to fill the arrays.
+
+    Attributes
+    ----------
+    logits : float32 (images, crops, classes).
+    similarity : float32 (images, crops), to the most similar of the references.
+    references : float32 (references, features), `centres` of the training images.
+    """
+
+    logits: np.ndarray
+    similarity: np.ndarray
+    references: np.ndarray
+
+
+def measure(network: bytes, description: dict[str, Any], table: ImageTable) -> list[Measured]:
+    """Run classifiers that are compiled together on the validation part, and on the training images to compare with.
+
+    Parameters
+    ----------
+    network : of `compile_together`.
+    description : the content of models/labels.json so far.
+    table : all images.
+
+    Returns
+    -------
+    One for each classifier, in the network's order.
+    """
+    run = _Run(Network(network), description)
+    train, validation = table.part("train"), table.part("validation")
+    # Several BLAS threads could change the last bits.
+    with threadpool_limits(1, "blas"):
+        some = train.take(reference_rows(train))
+        rows = list(in_order(run.features, some.files()))
+        references = [centres(np.stack(of_model), some.labels)[0] for of_model in zip(*rows, strict=True)]
+        found = list(in_order(lambda image: run.measure(image, references), validation.files()))
+    return [
+        Measured(*(np.stack(arrays) for arrays in zip(*of_model, strict=True)), those)
+        for of_model, those in zip(zip(*found, strict=True), references, strict=True)
+    ]
+
+
+class _Run(NamedTuple):
+    """Classifiers that are compiled together, and the content of models/labels.json."""
+
+    network: Network
+    description: dict[str, Any]
+
+    def features(self, image: Path) -> list[np.ndarray]:
+        """Return the features of an image in each classifier, float32 (features,)."""
+        pixels = loader.load(image, self.description["image_size"], self.description["resize"])
+        return self.network.all_outputs(pixels)[1::2]
+
+    def measure(self, image: Path, references: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the logits (crops, classes) and the similarities (crops,) of an image in each classifier."""
+        wanted = self.description
+        crops = loader.load_crops(image, wanted["image_size"], wanted["resize"], wanted["crops"])
+        outputs = [np.stack(arrays) for arrays in zip(*map(self.network.all_outputs, crops), strict=True)]
+        shape = (wanted["crops"], len(wanted["labels"]))
+        return [
+            (
+                np.broadcast_to(np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)), shape),
+                np.broadcast_to(nearest(similarities(features, those)), shape[:1]),
+            )
+            for probabilities, features, those in zip(outputs[::2], outputs[1::2], references, strict=True)
+        ]
 
 
 class Limits(NamedTuple):
@@ -40,64 +108,27 @@ class Limits(NamedTuple):
     warnings: list[str]
 
 
-def measure_limits(
-    network: bytes, temperature: float, description: dict[str, Any], table: ImageTable, coverage: float
-) -> Limits:
+def limits(measured: Measured, temperature: float, labels: np.ndarray, coverage: float) -> Limits:
     """Return the prediction sets of a classifier, and its answer for images of none of the classes.
 
     Parameters
     ----------
-    network : the compiled classifier, uncalibrated, with its features as second output.
+    measured : of the classifier.
     temperature : calibrates it.
-    description : the content of models/labels.json so far.
-    table : all images. New images are compared with those of the training part; the validation part gives thresholds.
+    labels : int array (images,), the classes of the validation part.
     coverage : `predict.coverage` of params.yaml.
     """
-    validation = table.part("validation")
-    # Several BLAS threads could change the last bits.
-    with TemporaryDirectory() as folder, threadpool_limits(1, "blas"):
-        path = Path(folder, "with_features.tflite")
-        write_bytes(path, network)
-        run = _Run(Network(path), temperature, description)
-        references = run.references(table.part("train"))
-        measured = list(in_order(lambda image: run.measure(image, references), validation.files()))
-    probabilities, similar, entropies = (np.array(values) for values in zip(*measured, strict=True))
-    least = least_probability(probabilities, validation.labels, coverage)
-    score = fit_known_score(similar, entropies)
+    probabilities = softmax(measured.logits / temperature)
+    entropies = entropy(probabilities)
+    least = least_probability(probabilities.mean(axis=1), labels, coverage)
+    score = fit_known_score(*(per_crop.mean(axis=1).astype(float) for per_crop in (measured.similarity, entropies)))
     further: dict[str, Any] = {}
     if least is not None:
         further["prediction_set"] = {"coverage": coverage, "least_probability": least}
     if score is not None:
         further["none_of_these"] = {"output": 1, "threshold": 0.5, "accepted": ACCEPTED}
-    second = none_of_these(references, score) if score else None
-    return Limits(further, second, _warnings(len(validation), coverage, least, score))
-
-
-class _Run(NamedTuple):
-    """The arguments of `measure_limits`, and the network ready to run."""
-
-    network: Network
-    temperature: float
-    description: dict[str, Any]
-
-    def references(self, train: ImageTable) -> np.ndarray:
-        """Return the features of the images to compare with, float32 array (references, features), of length 1."""
-        return unit_rows(np.stack(list(in_order(self._features, train.take(reference_rows(train)).files()))))
-
-    def _features(self, image: Path) -> np.ndarray:
-        pixels = loader.load(image, self.description["image_size"], self.description["resize"])
-        return self.network.all_outputs(pixels)[1]
-
-    def measure(self, image: Path, references: np.ndarray) -> tuple[np.ndarray, float, float]:
-        """Return the calibrated probabilities of an image, its similarity and its entropy: means over its crops."""
-        wanted = self.description
-        crops = loader.load_crops(image, wanted["image_size"], wanted["resize"], wanted["crops"])
-        outputs = [self.network.all_outputs(crop) for crop in crops]
-        uncalibrated, features = (np.stack(arrays) for arrays in zip(*outputs, strict=True))
-        logits = np.log(np.maximum(uncalibrated, np.finfo(np.float32).tiny))
-        probabilities = softmax(logits / self.temperature)
-        similar = nearest(similarities(features, references))
-        return probabilities.mean(axis=0), float(similar.mean()), float(entropy(probabilities).mean())
+    second = none_of_these(measured.references, score) if score else None
+    return Limits(further, second, _warnings(len(labels), coverage, least, score))
 
 
 def _warnings(images: int, coverage: float, least: float | None, score: KnownScore | None) -> list[str]:

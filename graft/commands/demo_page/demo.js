@@ -13,6 +13,14 @@ function say(text, isError = false) {
   element("status").classList.toggle("error", isError);
 }
 
+// Instead of an answer: neither one before, nor one that is still to come, is about this photo.
+function fail(text) {
+  latest++;
+  document.body.classList.remove("busy");
+  element("result").hidden = true;
+  say(text, true);
+}
+
 async function describeModel() {
   try {
     model = await (await fetch("model")).json();
@@ -28,7 +36,7 @@ async function describeModel() {
 
 async function classify(file) {
   if (file.size > model.max_upload) {
-    say(`This file is larger than ${model.max_upload / 1e6} MB; choose a smaller one.`, true);
+    fail(`This file is larger than ${model.max_upload / 1e6} MB; choose a smaller one.`);
     return;
   }
   const number = ++latest;
@@ -43,10 +51,11 @@ async function classify(file) {
       await show(answer);
       say("");
     } else {
-      say((await response.text()).trim(), true);
+      const reason = (await response.text()).trim();
+      if (number === latest) fail(reason);
     }
   } catch {
-    if (number === latest) say("No answer; is graft demo still running?", true);
+    if (number === latest) fail("No answer; is graft demo still running?");
   } finally {
     if (number === latest) document.body.classList.remove("busy");
   }
@@ -155,7 +164,7 @@ function takePhoto() {
 }
 
 function take(files) {
-  if (!files.length) say("This is no file; save the photo and choose it.", true);
+  if (!files.length) fail("This is no file; save the photo and choose it.");
   else classify(files[0]);
 }
 
