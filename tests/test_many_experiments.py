@@ -1,0 +1,112 @@
+"""Many experiments at once: a queue with two workers, and jobs of Slurm or Kubernetes, which share one store."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from clones import ROOT, experiments, ran, wait_for
+
+from graft.activations.store import Store, Verdict
+
+SECTION = (
+    (ROOT / "docs/scale.md").read_text(encoding="utf-8").partition("\n## Many experiments")[2].partition("\n## ")[0]
+)
+SETTINGS, SUBMISSION, TAKEN = re.findall(r"^```\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
+(SCRIPT,) = re.findall(r"^```bash\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
+(JOB,) = re.findall(r"^```yaml\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
+JOB_POD = yaml.safe_load(JOB)["spec"]["template"]["spec"]
+(CONTAINER,) = JOB_POD["containers"]
+
+
+def computed(output: str) -> int:
+    """Return how many activations stages say that they have computed."""
+    return sum(int(number) for number in re.findall(r"(\d+) computed now", output))
+
+
+def stored(folder: Path) -> int:
+    """Return the views of which the store has maps; all its records are whole."""
+    with Store(folder) as store:
+        verdict = store.verify()
+        assert verdict == Verdict(verdict.whole, 0, 0)
+        return sum(each.records for each in store.contents() if each.description.startswith("output map"))
+
+
+@pytest.fixture
+def origin(clone, tmp_path):
+    """The repository that git pushes to; the clone has pushed its results to it and to a remote of DVC."""
+    (clone.path / "experiments.txt").write_text(SETTINGS)
+    (clone.path / "experiment.sh").write_text(SCRIPT)
+    clone.dvc("remote", "add", "--default", "store", tmp_path / "remote")
+    clone.set(dataset=str(clone.photos))
+    clone.dvc("repro")
+    clone.commit("Experiments")
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", tmp_path / "origin.git"], check=True)
+    clone.git("remote", "add", "origin", tmp_path / "origin.git")
+    clone.git("push", "--quiet", "--set-upstream", "origin", "main")
+    clone.dvc("push", "--run-cache")
+    return tmp_path / "origin.git"
+
+
+@pytest.mark.slow
+def test_two_workers_of_a_queue_share_a_store_and_compute_nothing_twice(clone, tmp_path):
+    store = tmp_path / "shared"
+    # Other views than those of the run before: both experiments lack them.
+    clone.set(augment__rotation=20, head__views=1)
+    clone.commit("Other views")
+    clone.dvc("exp", "run", "--queue", "--name", "rate", "-S", "lr=1e-3,2e-3")
+    clone.run("dvc", "queue", "start", "--jobs", "2", GRAFT_STORE=str(store))
+    wait_for(clone, {"rate-1", "rate-2"})
+    logs = "".join(clone.dvc("queue", "logs", name) for name in ("rate-1", "rate-2"))
+    assert 0 < computed(logs) == stored(store)
+
+
+@pytest.mark.slow
+def test_jobs_of_slurm_and_kubernetes_run_one_experiment_each_and_share_a_store(clone, origin, tmp_path):
+    given = {"REPOSITORY": str(origin), "EXPERIMENTS": "rates", "GRAFT_STORE": str(tmp_path / "shared")}
+    printed = [
+        clone.run("bash", clone.path / "experiment.sh", within=tmp_path, **given, **index)
+        for index in ({"SLURM_ARRAY_TASK_ID": "0"}, {"JOB_COMPLETION_INDEX": "1"})
+    ]
+    # The remote has all that does not depend on the rate.
+    assert [{"extract", "train_head"} & set(ran(each)) for each in printed] == [set(), set()]
+    assert [computed(each) > 0 for each in printed] == [True, False]
+    assert computed(printed[0]) == stored(tmp_path / "shared")
+    clone.run("bash", "-e", "-c", TAKEN.replace(" rates-2", ""))
+    assert {"rates-0", "rates-1"} <= experiments(clone).keys()
+    rates = [clone.git("show", f"{experiments(clone)[name]}:params.yaml") for name in ("rates-0", "rates-1")]
+    assert ["lr: 0.0001" in each for each in rates] == [True, False]
+
+
+@pytest.mark.slow
+def test_a_job_without_a_line_of_its_own_ends_in_one_line(clone, origin, tmp_path):
+    given = {"REPOSITORY": str(origin), "EXPERIMENTS": "rates", "JOB_COMPLETION_INDEX": "3"}
+    done = clone.attempt("bash", clone.path / "experiment.sh", within=tmp_path, **given)
+    assert done.returncode == 1
+    assert done.stderr == "experiments.txt has no line 4\n"
+
+
+def test_both_recipes_number_each_line_and_give_the_script_what_it_reads():
+    lines = SETTINGS.splitlines()
+    read = set(re.findall(r"\$\{?([A-Z_]+)", SCRIPT)) - {"SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"}
+    assert f"--array=0-{len(lines) - 1} " in SUBMISSION
+    assert {*re.findall(r"([A-Z_]+)=", SUBMISSION)} == read | {"GRAFT_STORE"}
+    job = yaml.safe_load(JOB)
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+    assert (job["spec"]["completionMode"], job["spec"]["completions"]) == ("Indexed", len(lines))
+    assert {entry["name"] for entry in CONTAINER["env"]} == read | {"GRAFT_STORE"}
+    assert [Path(part).name for part in CONTAINER["command"]] == ["bash", "experiment.sh"]
+    # What a container writes elsewhere is gone with it.
+    store = {entry["name"]: entry["value"] for entry in CONTAINER["env"]}["GRAFT_STORE"]
+    assert [mount["mountPath"] for mount in CONTAINER["volumeMounts"]] == [store]
+    assert [mount["name"] for mount in CONTAINER["volumeMounts"]] == [volume["name"] for volume in JOB_POD["volumes"]]
+
+
+def test_each_line_is_settings_that_the_pipeline_takes(project):
+    from graft.settings import params
+
+    for line in SETTINGS.splitlines():
+        changes = dict(setting.replace(".", "__").split("=") for setting in line.split())
+        project.set(**{key: float(value) for key, value in changes.items()})
+        assert params.load()
