@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clones import ROOT, experiments, ran, wait_for
+from clones import ROOT, SMALL, Clone, experiments, ran, wait_for
 
 from graft.activations.store import Store, Verdict
 
@@ -33,58 +33,67 @@ def stored(folder: Path) -> int:
         return sum(each.records for each in store.contents() if each.description.startswith("output map"))
 
 
-@pytest.fixture
-def origin(clone, tmp_path):
-    """The repository that git pushes to; the clone has pushed its results to it and to a remote of DVC."""
+@pytest.fixture(scope="module")
+def owner(tmp_path_factory, write_image_folder):
+    """A repository with imported photos and its results; the files of the recipes; a remote of DVC and one of git."""
+    folder = tmp_path_factory.mktemp("owner")
+    clone = Clone.of_working_files(folder)
+    write_image_folder(clone.photos, count=20)
+    clone.set(**SMALL | {"dataset": "digits"})
+    clone.run("python", "-m", "graft", "import", clone.photos)
     (clone.path / "experiments.txt").write_text(SETTINGS)
     (clone.path / "experiment.sh").write_text(SCRIPT)
-    clone.dvc("remote", "add", "--default", "store", tmp_path / "remote")
-    clone.set(dataset=str(clone.photos))
+    clone.dvc("remote", "add", "--default", "store", folder / "remote")
     clone.dvc("repro")
-    clone.commit("Experiments")
-    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", tmp_path / "origin.git"], check=True)
-    clone.git("remote", "add", "origin", tmp_path / "origin.git")
+    clone.commit("Results")
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", folder / "origin.git"], check=True)
+    clone.git("remote", "add", "origin", folder / "origin.git")
     clone.git("push", "--quiet", "--set-upstream", "origin", "main")
     clone.dvc("push", "--run-cache")
-    return tmp_path / "origin.git"
+    return clone
+
+
+def job(owner: Clone, folder: Path, **given: str) -> subprocess.CompletedProcess:
+    """Run experiment.sh as a scheduler does, outside of the repository."""
+    given |= {"TMPDIR": str(folder), "REPOSITORY": str(owner.folder / "origin.git"), "EXPERIMENTS": "rates"}
+    return owner.attempt("bash", owner.path / "experiment.sh", within=folder, **given)
 
 
 @pytest.mark.slow
-def test_two_workers_of_a_queue_share_a_store_and_compute_nothing_twice(clone, tmp_path):
+def test_two_workers_of_a_queue_share_a_store_and_compute_nothing_twice(owner, tmp_path):
     store = tmp_path / "shared"
     # Other views than those of the run before: both experiments lack them.
-    clone.set(augment__rotation=20, head__views=1)
-    clone.commit("Other views")
-    clone.dvc("exp", "run", "--queue", "--name", "rate", "-S", "lr=1e-3,2e-3")
-    clone.run("dvc", "queue", "start", "--jobs", "2", GRAFT_STORE=str(store))
-    wait_for(clone, {"rate-1", "rate-2"})
-    logs = "".join(clone.dvc("queue", "logs", name) for name in ("rate-1", "rate-2"))
+    settings = ("-S", "augment.rotation=20", "-S", "lr=1e-3,2e-3")
+    owner.dvc("exp", "run", "--queue", "--name", "queued", *settings)
+    owner.run("dvc", "queue", "start", "--jobs", "2", GRAFT_STORE=str(store))
+    wait_for(owner, {"queued-1", "queued-2"})
+    logs = "".join(owner.dvc("queue", "logs", name) for name in ("queued-1", "queued-2"))
     assert 0 < computed(logs) == stored(store)
 
 
 @pytest.mark.slow
-def test_jobs_of_slurm_and_kubernetes_run_one_experiment_each_and_share_a_store(clone, origin, tmp_path):
-    given = {"REPOSITORY": str(origin), "EXPERIMENTS": "rates", "GRAFT_STORE": str(tmp_path / "shared")}
-    printed = [
-        clone.run("bash", clone.path / "experiment.sh", within=tmp_path, **given, **index)
+def test_jobs_of_slurm_and_kubernetes_run_one_experiment_each_and_share_a_store(owner, tmp_path):
+    store = tmp_path / "shared"
+    jobs = [
+        job(owner, tmp_path, GRAFT_STORE=str(store), **index)
         for index in ({"SLURM_ARRAY_TASK_ID": "0"}, {"JOB_COMPLETION_INDEX": "1"})
     ]
+    assert [each.returncode for each in jobs] == [0, 0], [each.stderr for each in jobs]
     # The remote has all that does not depend on the rate.
-    assert [{"extract", "train_head"} & set(ran(each)) for each in printed] == [set(), set()]
-    assert [computed(each) > 0 for each in printed] == [True, False]
-    assert computed(printed[0]) == stored(tmp_path / "shared")
-    clone.run("bash", "-e", "-c", TAKEN.replace(" rates-2", ""))
-    assert {"rates-0", "rates-1"} <= experiments(clone).keys()
-    rates = [clone.git("show", f"{experiments(clone)[name]}:params.yaml") for name in ("rates-0", "rates-1")]
+    assert [{"extract", "train_head"} & set(ran(each.stdout)) for each in jobs] == [set(), set()]
+    assert computed(jobs[0].stdout) == stored(store) > 0
+    assert computed(jobs[1].stdout) == 0
+    # The clone of each is gone.
+    assert [path.name for path in tmp_path.iterdir()] == ["shared"]
+    owner.run("bash", "-e", "-c", TAKEN.replace(" rates-2", ""))
+    rates = [owner.git("show", f"{experiments(owner)[name]}:params.yaml") for name in ("rates-0", "rates-1")]
     assert ["lr: 0.0001" in each for each in rates] == [True, False]
 
 
 @pytest.mark.slow
-def test_a_job_without_a_line_of_its_own_ends_in_one_line(clone, origin, tmp_path):
-    given = {"REPOSITORY": str(origin), "EXPERIMENTS": "rates", "JOB_COMPLETION_INDEX": "3"}
-    done = clone.attempt("bash", clone.path / "experiment.sh", within=tmp_path, **given)
-    assert done.returncode == 1
-    assert done.stderr == "experiments.txt has no line 4\n"
+def test_a_job_without_a_line_of_its_own_ends_in_one_line(owner, tmp_path):
+    done = job(owner, tmp_path, JOB_COMPLETION_INDEX="3")
+    assert (done.returncode, done.stderr) == (1, "experiments.txt has no line 4\n")
 
 
 def test_both_recipes_number_each_line_and_give_the_script_what_it_reads():

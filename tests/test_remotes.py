@@ -13,6 +13,22 @@ OTHER_RATE = 2e-3
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def both_rates(finished, tmp_path_factory):
+    """A clone whose run cache has the results of another learning rate too."""
+    clone = finished.copied(tmp_path_factory.mktemp("both_rates"))
+    clone.set(lr=OTHER_RATE)
+    clone.dvc("repro")
+    clone.git("checkout", "--quiet", ".")
+    clone.dvc("checkout")
+    return clone
+
+
+@pytest.fixture
+def clone(both_rates, tmp_path):
+    return both_rates.copied(tmp_path / "clone")
+
+
 @pytest.fixture
 def server():
     """The address of an S3 server on this machine, with the bucket `our-bucket`."""
@@ -56,8 +72,7 @@ def second_machine(clone: Clone, folder: Path) -> Clone:
 
 
 def pulled_and_run(clone: Clone, folder: Path) -> Clone:
-    """Push with what another learning rate gave; pull on a second machine, where no script runs for either rate."""
-    clone.run("dvc", "exp", "run", "--temp", "-S", f"lr={OTHER_RATE}")
+    """Push both rates' results; pull on a second machine, where no script runs for either rate."""
     clone.run("dvc", "push", "--run-cache", **KEYS)
     other = second_machine(clone, folder)
     other.run("dvc", "pull", "--run-cache", **KEYS)

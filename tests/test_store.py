@@ -256,7 +256,7 @@ def test_one_process_at_a_time_computes_for_a_namespace_and_the_next_finds_its_r
         with store.computing(OTHER_NETWORK):
             # Another network: nobody waits.
             assert capfd.readouterr().err == ""
-        threading.Timer(0.5, other.communicate, ["\n"]).start()
+        threading.Timer(0.5, lambda: print(file=other.stdin, flush=True)).start()
         with store.computing(NETWORK):
             assert store.contains_many(NETWORK, ["key"]) == {"key"}
     assert re.fullmatch(r"store: another process computes [^\n]*; this one waits[^\n]*\n", capfd.readouterr().err)
