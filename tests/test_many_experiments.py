@@ -13,9 +13,9 @@ from graft.activations.store import Store, Verdict
 SECTION = (
     (ROOT / "docs/scale.md").read_text(encoding="utf-8").partition("\n## Many experiments")[2].partition("\n## ")[0]
 )
-SETTINGS, SUBMISSION, TAKEN = re.findall(r"^```\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
-(SCRIPT,) = re.findall(r"^```bash\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
-(JOB,) = re.findall(r"^```yaml\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
+# Each with its language.
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
+((_, SETTINGS), (_, SCRIPT), (_, SUBMISSION), (_, JOB), (_, TAKEN)) = BLOCKS
 JOB_POD = yaml.safe_load(JOB)["spec"]["template"]["spec"]
 (CONTAINER,) = JOB_POD["containers"]
 

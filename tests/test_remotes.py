@@ -79,7 +79,7 @@ def pulled_and_run(clone: Clone, folder: Path) -> Clone:
     assert ran(other.dvc("repro")) == []
     assert {**other.outputs(), "data/source": None} == {**clone.outputs(), "data/source": None}
     other.set(lr=OTHER_RATE)
-    printed = other.dvc("repro")
+    printed = other.run("dvc", "repro", "--pull", **KEYS)
     assert ran(printed) == []
     assert "Stage 'fine_tune' is cached - skipping run" in printed
     return other
