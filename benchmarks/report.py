@@ -21,6 +21,7 @@ BENCHMARKS = (
     "memory",
     "interpreters",
     "hub_features",
+    "int8",
 )
 # The words for the limit and for the figure, by the kind of a row.
 KINDS = {

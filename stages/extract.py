@@ -8,19 +8,27 @@ from graft.activations.engines import in_metrics
 from graft.activations.inference import frozen_activations, image_requests, write_features
 from graft.activations.store import Store, default_folder
 from graft.core import paths
-from graft.core.files import read_json, replacing, write_json
+from graft.core.files import read_json, replacing, write_bytes, write_json
 from graft.core.quiet import importing
 from graft.core.stage import run_stage
-from graft.images.table import read_image_table
+from graft.images.table import ImageTable, read_image_table
 from graft.settings import params
 from graft.settings.resolved import view_settings
 
 
 def network(outputs: Sequence[str], precision: str) -> Callable[[Any], Any]:
-    """Return what `feature_network` returns; only here does this stage import TensorFlow."""
+    """Return what `feature_network` returns; only here and for int8 does this stage import TensorFlow."""
     with importing():
         from graft.backbone.frozen import feature_network
     return feature_network(outputs, precision)
+
+
+def compile_in_int8(train: ImageTable) -> None:
+    """Write the networks that `extract.precision: int8` computes with."""
+    with importing():
+        from graft.backbone.int8 import frozen_in_int8
+    for path, content in zip((paths.TRUNK_INT8, paths.TOP_INT8), frozen_in_int8(train), strict=True):
+        write_bytes(path, content)
 
 
 def main() -> None:
@@ -31,6 +39,8 @@ def main() -> None:
     views = [image._replace(view=view) for image in train for view in range(1, parameters.head.views + 1)]
     shape = read_json(paths.BACKBONE_DESCRIPTION)["features"]
     augment = view_settings(parameters.augment, parameters.dataset)
+    if parameters.extract.precision == "int8":
+        compile_in_int8(table.part("train"))
     with Store(default_folder()) as store:
         # The maps too, for fine_tune to find them in the store.
         activations = frozen_activations(parameters.extract, ("map", "features"), augment, store, network)
@@ -42,6 +52,9 @@ def main() -> None:
                 write_features(activations, views, shape, both.enter_context(replacing(paths.VIEW_FEATURES)))
     if not views:
         paths.VIEW_FEATURES.unlink(missing_ok=True)
+    if parameters.extract.precision != "int8":
+        for path in (paths.TRUNK_INT8, paths.TOP_INT8):
+            path.unlink(missing_ok=True)
     engine = in_metrics(parameters.extract)
     if engine:
         write_json(paths.FEATURES_ENGINE, engine)

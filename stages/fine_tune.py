@@ -2,7 +2,7 @@
 
 import math
 
-from graft.activations.engines import in_metrics
+from graft.activations.engines import in_metrics, networks
 from graft.activations.inference import frozen_activations, image_requests
 from graft.activations.store import Store, default_folder
 from graft.core import paths, tensorboard
@@ -26,7 +26,7 @@ with importing():
     from graft.training.precision import used_numbers
 
 # What training reads, besides the settings. data/split.csv has the hash of each image.
-FILES = (paths.SPLIT, paths.CLASSES, paths.HEAD, paths.BACKBONE_DESCRIPTION, paths.BACKBONE_WEIGHTS, paths.TRUNK)
+FILES = (paths.SPLIT, paths.CLASSES, paths.HEAD, paths.BACKBONE_DESCRIPTION, paths.BACKBONE_WEIGHTS)
 HISTORY_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
@@ -70,7 +70,7 @@ def checkpoint_of(parameters: params.Parameters, augment: dict[str, object]) -> 
     settings = parameters.fine_tune.model_dump() | {"lr": parameters.lr, "seed": parameters.seed}
     settings |= used_numbers(settings["precision"]) | in_metrics(parameters.extract)
     settings["views"] = augment | {"views": parameters.augment.views}
-    return Checkpoint(paths.checkpoint(identity(settings, FILES)))
+    return Checkpoint(paths.checkpoint(identity(settings, (*FILES, *networks(parameters.extract, ("map",))))))
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ BLOCKS = {
     section.partition("\n")[0]: re.findall(r"^```\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     for section in PAGE.split("\n## ")[1:]
 }
-(IMPORT, LINKS), (REMOTE, SSH, S3) = (
+(IMPORT, LINKS), (REMOTE, SSH, S3, ENDPOINT) = (
     BLOCKS["Your photos under DVC"],
     BLOCKS["A remote: where others get the large files"],
 )
@@ -64,7 +64,7 @@ def machine(owner, tmp_path):
 
 
 def test_every_block_of_the_page_is_tested():
-    assert list(map(len, BLOCKS.values())) == [2, 3, 1, 1, 3, 1, 1]
+    assert list(map(len, BLOCKS.values())) == [2, 4, 1, 1, 3, 1, 1]
 
 
 def test_after_the_import_everything_is_committed(owner):
@@ -106,6 +106,11 @@ def test_dvc_takes_the_addresses_of_remotes(machine):
         machine.dvc("remote", "remove", "store")
         run(machine, block)
         assert block.split()[-1] in machine.dvc("remote", "list")
+
+
+def test_dvc_takes_the_address_of_another_s3_server(machine):
+    run(machine, ENDPOINT)
+    assert machine.dvc("config", "remote.store.endpointurl").strip() == ENDPOINT.split()[-1]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 import numpy as np
@@ -338,3 +339,16 @@ def test_a_map_that_half_precision_cannot_hold_leaves_its_features(tmp_path, req
         np.testing.assert_array_equal(activations.read("features", requests), np.ones((len(requests), 3)))
         with pytest.raises(GraftError, match=r"^fine_tune.from_layer: values of the map are beyond what float16 holds"):
             activations.read("map", requests)
+
+
+def test_of_two_that_need_the_same_one_computes_and_the_other_waits_for_it(tmp_path, compiled, requests):
+    networks = [CountingNetwork(compiled.trunk, compiled.top) for _ in range(2)]
+
+    def fill(network):
+        with Store(tmp_path / "store") as store:
+            return Activations(InThreads(network), ("map", "features"), PIXELS, store).fill(views(requests, range(3)))
+
+    with ThreadPoolExecutor() as both:
+        filled = list(both.map(fill, networks))
+    assert sorted(filled) == [0, 3 * 36]
+    assert sorted(network.runs for network in networks) == [0, 3 * 36]

@@ -236,6 +236,16 @@ def test_a_missing_key_is_named(project, key, name):
             "tensorflow, or precision to float32",
         ),
         (
+            {"extract__precision": "int8", "extract__engine": "tensorflow"},
+            "extract: precision is int8, but engine is tensorflow, which has no such network: set engine to litert or "
+            "ray, or precision to float32, bfloat16 or float16",
+        ),
+        (
+            {"extract__precision": "float16", "extract__engine": "ray"},
+            "extract: precision is float16, but engine is ray, which may compute in float32: set engine to "
+            "tensorflow, or precision to float32",
+        ),
+        (
             {"extract__engine": "cuda"},
             "extract.engine is 'cuda': Input should be 'auto', 'litert', 'tensorflow' or 'ray'",
         ),

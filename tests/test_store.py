@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from graft.activations import store as store_module
 from graft.activations.store import Store, Verdict, default_folder, namespace_of
+from graft.core import mounts
 from graft.core.errors import GraftError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -238,6 +240,54 @@ def test_a_process_that_is_killed_while_it_removes_namespaces_leaves_nothing_bro
             store.put_many(NETWORK, ROWS)
             store.prune()
             assert store.size() <= MEGABYTE
+
+
+HOLDER = """
+    with Store(sys.argv[1]) as store, store.computing(sys.argv[2]):
+        print("inside", flush=True)
+        sys.stdin.readline()
+        store.put_many(sys.argv[2], {"key": np.ones(2)})
+    """
+
+
+def test_one_process_at_a_time_computes_for_a_namespace_and_the_next_finds_its_results(tmp_path, capfd):
+    with python(HOLDER, tmp_path, NETWORK, stdin=subprocess.PIPE) as other, Store(tmp_path) as store:
+        assert other.stdout.readline() == "inside\n"
+        with store.computing(OTHER_NETWORK):
+            # Another network: nobody waits.
+            assert capfd.readouterr().err == ""
+        threading.Timer(0.5, lambda: print(file=other.stdin, flush=True)).start()
+        with store.computing(NETWORK):
+            assert store.contains_many(NETWORK, ["key"]) == {"key"}
+    assert re.fullmatch(r"store: another process computes [^\n]*; this one waits[^\n]*\n", capfd.readouterr().err)
+
+
+def test_a_process_that_is_killed_while_it_computes_keeps_nobody_waiting(tmp_path):
+    with python(HOLDER, tmp_path, NETWORK, stdin=subprocess.PIPE) as other, Store(tmp_path) as store:
+        assert other.stdout.readline() == "inside\n"
+        threading.Timer(0.5, other.kill).start()
+        with store.computing(NETWORK):
+            assert store.contains_many(NETWORK, ["key"]) == set()
+
+
+# Network file systems -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "lustre"])
+def test_a_folder_on_a_network_file_system_is_refused_in_one_line(tmp_path, monkeypatch, kind):
+    list_of_mounts = tmp_path / "mounts"
+    list_of_mounts.write_text(f"/dev/vda / ext4 rw 0 0\nserver:/share {tmp_path}/share {kind} rw 0 0\n")
+    monkeypatch.setattr(mounts, "MOUNTS", list_of_mounts)
+    with pytest.raises(GraftError) as refusal:
+        Store(tmp_path / "share/store")
+    assert str(refusal.value) == (
+        f"{tmp_path}/share/store: it is on a network file system ({kind}), where several machines would damage the "
+        "store; set GRAFT_STORE to a folder on a disk of this machine"
+    )
+    assert not (tmp_path / "share").exists()
+    with Store(tmp_path / "local") as store:
+        store.put_many(NETWORK, ROWS)
+        assert store.contains_many(NETWORK, ROWS) == ROWS.keys()
 
 
 # Damage -------------------------------------------------------------------------------------------

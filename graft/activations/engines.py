@@ -22,6 +22,8 @@ from graft.settings.extract import Extract
 
 # The compiled network of each output; the input of one is the output of the one before.
 NETWORKS = {"map": paths.TRUNK, "features": paths.TOP}
+# In whole numbers of 8 bits, which the stage extract compiles.
+INT8_NETWORKS = {"map": paths.TRUNK_INT8, "features": paths.TOP_INT8}
 # What a driver shows where there may be a GPU: NVIDIA's (in Windows too), AMD's.
 GPU_FILES = (Path("/dev/nvidia0"), Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 
@@ -62,11 +64,12 @@ class InThreads:
     Parameters
     ----------
     network : such as `litert.Network`; several threads call it at once.
+    engine : its name, if it is another than that of the network.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, engine: str | None = None) -> None:
         self._network: Callable[[np.ndarray], Sequence[np.ndarray]] = network
-        self.engine: str = network.engine
+        self.engine: str = engine or network.engine
         self.sha256: Sequence[str] = network.sha256
 
     def rows(self, outputs: Sequence[str], pixels: Pixels, requests: Iterable[Request]) -> Iterator[Row]:
@@ -106,18 +109,36 @@ def _name_of_tensorflow(settings: Extract) -> str:
     return engine_of(settings)
 
 
-def _ray(files: Sequence[Path]) -> Engine:
+def _name_of_litert(settings: Extract) -> str:
+    return Network.engine if settings.precision == "float32" else f"{Network.engine}, {settings.precision}"
+
+
+def _litert(files: Sequence[Path], _: Sequence[str], settings: Extract, _build: Build | None) -> Engine:
+    return InThreads(Network(*files), _name_of_litert(settings))
+
+
+def _name_of_ray(settings: Extract) -> str:
+    # Not the name of litert: another kind of processor may round otherwise.
+    return f"{_name_of_litert(settings)} on Ray"
+
+
+def _ray(files: Sequence[Path], _: Sequence[str], settings: Extract, _build: Build | None) -> Engine:
     from graft.activations.ray_engine import OnRay
 
-    return OnRay(files)
+    return OnRay(files, _name_of_ray(settings))
 
 
 ENGINES = {
-    "litert": Choice(lambda settings: Network.engine, lambda files, *_: InThreads(Network(*files))),
+    "litert": Choice(_name_of_litert, _litert),
     "tensorflow": Choice(_name_of_tensorflow, _tensorflow),
-    # Not the name of litert: another kind of processor may round otherwise.
-    "ray": Choice(lambda settings: f"{Network.engine} on Ray", lambda files, *_: _ray(files)),
+    "ray": Choice(_name_of_ray, _ray),
 }
+
+
+def networks(settings: Extract, outputs: Sequence[str]) -> list[Path]:
+    """Return the file of the compiled network of each output."""
+    files = INT8_NETWORKS if settings.precision == "int8" else NETWORKS
+    return [files[output] for output in outputs]
 
 
 def open_engine(settings: Extract, outputs: Sequence[str], build: Build | None = None) -> Engine:
@@ -134,14 +155,22 @@ def open_engine(settings: Extract, outputs: Sequence[str], build: Build | None =
     GraftError
         If a file is missing or not a compiled network, or the engine's package is not installed.
     """
-    choice = ENGINES[engine_name(settings.engine)]
-    return choice.opened([NETWORKS[output] for output in outputs], outputs, settings, build)
+    return ENGINES[_chosen(settings)].opened(networks(settings, outputs), outputs, settings, build)
 
 
 def in_metrics(settings: Extract) -> dict[str, str]:
-    """Return what metrics have about the engine that `open_engine` opens: its name; nothing of litert."""
-    name = engine_name(settings.engine)
-    return {} if name == "litert" else {"engine": ENGINES[name].named(settings)}
+    """Return what metrics have about the engine that `open_engine` opens: its name; nothing of litert in float32."""
+    name = _chosen(settings)
+    if name == "litert" and settings.precision == "float32":
+        return {}
+    return {"engine": ENGINES[name].named(settings)}
+
+
+def _chosen(settings: Extract) -> str:
+    # Whole numbers are for LiteRT, on a machine with a GPU too.
+    if settings.engine == "auto" and settings.precision == "int8":
+        return "litert"
+    return engine_name(settings.engine)
 
 
 def engine_name(setting: str, gpu_files: Sequence[Path] = GPU_FILES) -> str:

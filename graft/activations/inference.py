@@ -64,7 +64,8 @@ class Activations:
     def fill(self, requests: Sequence[Request]) -> int:
         """Compute the last output where the store lacks it, with a progress bar; return how many views that were.
 
-        The outputs of the networks before are stored too.
+        The outputs of the networks before are stored too. Of several processes with the same network, one at a time
+        computes; the others wait, and find what it has stored.
 
         Raises
         ------
@@ -73,11 +74,23 @@ class Activations:
         GraftError
             If the last output of an image has values that its type cannot represent.
         """
+        missing = self._missing(requests)
+        if missing:
+            # The first output is the same for all that use the network, whatever else they compute.
+            with self._store.computing(self._namespaces[self._outputs[0], False]):
+                missing = self._missing(missing)
+                self._fill(missing)
+        return len(missing)
+
+    def _missing(self, requests: Sequence[Request]) -> list[Request]:
+        """Return the requests, each once, whose last output the store lacks."""
         wanted = {request.key: request for request in requests}
         found: set[Key] = set()
         for namespace, keys in self._by_namespace(self._outputs[-1], wanted.values()).items():
             found |= self._store.contains_many(namespace, keys)
-        missing = [request for key, request in wanted.items() if key not in found]
+        return [request for key, request in wanted.items() if key not in found]
+
+    def _fill(self, missing: Sequence[Request]) -> None:
         unreadable: dict[Path, UnreadableImageError] = {}
         for request, outcome in Progress(self._computed(missing), "views", len(missing), quiet=not missing):
             if isinstance(outcome, UnreadableImageError):
@@ -86,7 +99,6 @@ class Activations:
                 _required(outcome, self._outputs[-1])
         if unreadable:
             raise _all_unreadable(list(unreadable.values()))
-        return len(missing)
 
     def read(self, output: str, requests: Sequence[Request]) -> np.ndarray:
         """Return one output for all requests, in their order: array (requests, ...) of `DTYPES[output]`.

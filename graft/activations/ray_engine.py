@@ -52,6 +52,7 @@ class OnRay:
     Parameters
     ----------
     files : the compiled networks, a chain.
+    engine : its name.
 
     Raises
     ------
@@ -59,11 +60,11 @@ class OnRay:
         If a file is missing or not a compiled network, or Ray is not installed.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[Path], engine: str = f"{Network.engine} on Ray") -> None:
         require("extract.engine", ("ray",), "ray")
         self._files = files
         self.sha256: Sequence[str] = Network(*files).sha256
-        self.engine = f"{Network.engine} on Ray"
+        self.engine = engine
 
     def rows(self, outputs: Sequence[str], pixels: Pixels, requests: Iterable[Request]) -> Iterator[Row]:
         """Yield each request with its outcome, as `Engine` says.

@@ -22,6 +22,8 @@ RECORDS = "records.sqlite"
 # Its text describes the namespace, its time of change is the last use, and each process that has the namespace open
 # holds a shared lock on it.
 ABOUT = "about.txt"
+# The process that computes records of the namespace holds a lock on it.
+COMPUTING = "computing"
 ATTEMPTS = 3
 
 Answer = TypeVar("Answer")
@@ -142,6 +144,22 @@ class RecordFolder:
         with self.guard:
             for namespace in list(self._files):
                 self._close(namespace)
+
+    @contextmanager
+    def only_computing(self, namespace: str) -> Iterator[None]:
+        """Let one process or thread at a time into the block, for each namespace; one that is killed leaves it."""
+        self.use(namespace, lambda file: None, None, create=True)
+        with self._folder_errors():
+            # In the namespace's folder, which nobody removes while this process has its file open.
+            lock = (self.folder / namespace / COMPUTING).open("w")
+        with lock:
+            if fcntl:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    report("another process computes for the same network; this one waits, and uses its results")
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def _only_process(self) -> Iterator[None]:

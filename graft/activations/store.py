@@ -7,7 +7,8 @@ It only saves time: without its folder all results are the same. Each namespace 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import numpy as np
 from graft.activations.record_file import RecordFile
 from graft.activations.record_folder import RecordFolder, report
 from graft.core.byte_sizes import parse_size, readable
+from graft.core.errors import GraftError
+from graft.core.mounts import network_type
 from graft.core.paths import cache_folder
 
 DEFAULT_LIMIT = "20GB"
@@ -74,6 +77,12 @@ class Store:
         The size to stay under; by default $GRAFT_STORE_LIMIT, such as "5GB", or 20 GB. Before the store grows over it,
         the namespaces unused longest are removed. A namespace that any open store has read, asked for or written stays:
         if those alone are over the limit, one line says so and the folder grows.
+
+    Raises
+    ------
+    GraftError
+        If the folder is on a network file system: SQLite's locks and its log in shared memory do not reach other
+        machines there, so that two of them would damage the files (https://www.sqlite.org/wal.html).
     """
 
     def __init__(self, folder: str | Path, limit_bytes: int | None = None) -> None:
@@ -81,6 +90,11 @@ class Store:
             limit = os.environ.get("GRAFT_STORE_LIMIT") or DEFAULT_LIMIT
             limit_bytes = parse_size(limit, "GRAFT_STORE_LIMIT")
         self.folder = Path(folder)
+        if kind := network_type(self.folder):
+            raise GraftError(
+                f"{self.folder}: it is on a network file system ({kind}), where several machines would damage the "
+                "store; set GRAFT_STORE to a folder on a disk of this machine"
+            )
         self.limit_bytes = limit_bytes
         self.dropped = 0
         self._files = RecordFolder(self.folder)
@@ -134,6 +148,16 @@ class Store:
             file.put(encoded)
 
         self._files.use(namespace, put, None, create=True)
+
+    @contextmanager
+    def computing(self, namespace: str) -> Iterator[None]:
+        """Let one process (or thread) at a time into the block, which computes what the namespace lacks.
+
+        The next one waits, and then finds what the first has stored. One that is killed leaves the block at once. On
+        Windows nobody waits: what two compute at once is stored once.
+        """
+        with self._files.only_computing(namespace):
+            yield
 
     def size(self) -> int:
         """Return the bytes of all the store's files on disk."""

@@ -32,8 +32,11 @@ TOP = BACKBONE / "top.tflite"
 # extract
 FEATURES = Path("data/features/features.npy")
 VIEW_FEATURES = Path("data/features/views.npy")
-# Only where it is not LiteRT on this machine.
+# Only where it is not LiteRT on this machine in float32.
 FEATURES_ENGINE = Path("data/features/engine.json")
+# Only with `extract.precision: int8`.
+TRUNK_INT8 = Path("data/features/trunk_int8.tflite")
+TOP_INT8 = Path("data/features/top_int8.tflite")
 # inspect
 DATA_METRICS = Path("metrics/data.json")
 SUSPECTS = Path("metrics/suspects.csv")

@@ -11,13 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from graft.backbone.compile import scaled
+from graft.backbone.int8 import calibration_images, in_int8
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import read_json, write_bytes, write_json
 from graft.core.packages import require_formats
 from graft.core.quiet import hidden
 from graft.heads.head import read_head
-from graft.images import loader
 from graft.images.table import ImageTable, read_image_table
 from graft.scores.loss import PROBABILITY_FLOOR
 from graft.serving.export import Candidate, candidates
@@ -26,8 +26,6 @@ from graft.serving.none_of_these import Limits
 from graft.serving.runtimes import compared, of_format, probabilities
 from graft.settings import params
 
-# The range of each value inside a network of whole numbers comes from this many training images.
-CALIBRATION_IMAGES = 200
 # Losses on the validation part that are the same but for rounding.
 SAME_LOSS = 1e-4
 Prepare = Callable[[Any], None]
@@ -57,7 +55,8 @@ def quantised(
     """
     prepare: Prepare = _float16
     if name == "tflite_int8":
-        prepare = _int8(description, table.part("train"))
+        images = calibration_images(table.part("train"), description["image_size"], description["resize"])
+        prepare = in_int8(images)
         limits = limits._replace(second_output=None)
         description = {**description, "none_of_these": None}
     with hidden():
@@ -68,23 +67,6 @@ def quantised(
 def _float16(converter: Any) -> None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
-
-
-def _int8(description: Mapping[str, Any], images: ImageTable) -> Prepare:
-    """Return what sets a converter to whole numbers of 8 bits, calibrated on some of the images.
-
-    The hash of an image decides whether it is one of them.
-    """
-    files, some = images.files(), np.argsort(images.sha256, kind="stable")[:CALIBRATION_IMAGES]
-    loaded = [loader.load(files[row], description["image_size"], description["resize"]) for row in some]
-
-    def prepare(converter: Any) -> None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([image[np.newaxis]] for image in loaded)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type, converter.inference_output_type = tf.uint8, tf.float32
-
-    return prepare
 
 
 def write_formats(
