@@ -17,6 +17,7 @@ from graft.data.folders import check_links, has_heic
 from graft.settings import datasets, params
 from graft.settings.backbone_table import is_hub
 from graft.settings.resolved import image_size, link_or_write, weights_source
+from graft.settings.shards import folder_of, is_pattern
 
 
 def checked_weights(parameters: params.Parameters, root: Path) -> Path | dict[str, Any]:
@@ -75,9 +76,10 @@ def main() -> None:
         name = parameters.dataset
         print(f"dataset {name} is the catalog's; for the folder of that name here, write dataset: ./{name}")
     if isinstance(found, Path) and not datasets.dvc_file(found, root):
+        folder = folder_of(parameters.dataset) if is_pattern(parameters.dataset) else parameters.dataset
         print(
             f"dataset {parameters.dataset} is not under DVC: other machines and CI cannot run this again; "
-            f"`graft import {shlex.quote(parameters.dataset)}` brings it into the repository"
+            f"`graft import {shlex.quote(folder)}` brings it into the repository"
         )
     print(f"dataset {parameters.dataset}, backbone {parameters.backbone}, weights {parameters.weights}")
 
