@@ -80,6 +80,11 @@ def test_local_shards_are_their_folder_and_a_missing_one_is_named(tmp_path):
         datasets.find("s/t-{0..3}.tar", None, tmp_path)
 
 
+def test_shards_in_the_repositorys_own_folder_are_one_line(tmp_path):
+    with pytest.raises(GraftError, match=r"the shards need a folder of their own, as shards/\{a,b\}\.tar$"):
+        datasets.find("{a,b}.tar", None, tmp_path)
+
+
 def test_a_pattern_without_its_folder_is_one_line_and_names_dvc_pull_where_that_helps(tmp_path):
     with pytest.raises(GraftError, match=r"^dataset: s/t-\{0\.\.1\}\.tar: no such folder"):
         datasets.find("s/t-{0..1}.tar", None, tmp_path)

@@ -25,7 +25,7 @@ from graft.core.files import write_text
 from graft.data.folders import check_links, find_images, skip_wrappers
 from graft.data.shard_set import local_shards
 from graft.settings import datasets, params
-from graft.settings.shards import folder_of, is_pattern
+from graft.settings.shards import folder_of, is_local_pattern
 
 EXAMPLE = "graft import ~/Pictures/flowers"
 # The folder of the repository for the data sets.
@@ -76,7 +76,7 @@ def checked_source(text: str) -> Path:
         raise GraftError("an empty name; give the folder or archive of the photos")
     if datasets.is_address(text) or (text in datasets.entries() and not Path(text).exists()):
         raise GraftError(f"{text}: every machine can fetch this; write it as `dataset` in params.yaml")
-    if is_pattern(text) and not Path(text).exists():
+    if is_local_pattern(text, Path()):
         raise GraftError(f"{text}: a pattern; give the folder of the shards, {folder_of(text) or '.'}")
     path = Path(os.path.expanduser(text))
     # Not through the last part: a link has the name that its owner gave it.

@@ -44,7 +44,7 @@ class CloudTransfer:
         """
         require_package(self.url)
         # Imported only here: the packages are optional.
-        import fsspec
+        import fsspec  # type: ignore[import-untyped]
 
         try:
             store, path = fsspec.core.url_to_fs(self.url, skip_instance_cache=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from graft.core.byte_sizes import readable
 from graft.core.errors import GraftError
 from graft.core.files import sha256_of, write_text
-from graft.core.paths import cache_folder
+from graft.core.paths import cache_folder, repository
 from graft.core.progress import Progress
 from graft.data import folders
 from graft.data.archives import Bounds
@@ -23,7 +23,7 @@ from graft.images import loader
 from graft.images.files import is_ignored
 from graft.images.shards import read_index, write_index
 from graft.settings.datasets import Entry
-from graft.settings.shards import CLASS_FILES, SUFFIX, expand, is_pattern, name_of
+from graft.settings.shards import CLASS_FILES, SUFFIX, expand, is_local_pattern, name_of
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
@@ -45,8 +45,7 @@ def local_shards(source: Path, dataset: str) -> list[Path] | None:
     """
     inside = sorted(path for path in source.iterdir() if not is_ignored(path.name))
     lists = [path for path in inside if path.name in CLASS_FILES]
-    # The name of a folder may have braces too.
-    if is_pattern(dataset) and source.resolve().name != Path(dataset).name:
+    if is_local_pattern(dataset, repository()):
         shards = [source / name for name in map(name_of, expand(dataset)) if name.endswith(SUFFIX)]
         return sorted(shards) + lists
     shards = [path for path in inside if path.name.endswith(SUFFIX) and path.is_file()]

@@ -53,8 +53,10 @@ def read_index(folder: Path, shard: str) -> dict[str, Entry]:
     """
     path = _index_file(folder / shard)
     try:
-        entries = (Entry(**row | {"offset": int(row["offset"]), "size": int(row["size"])}) for row in read_rows(path))
-        return {entry.name: entry for entry in entries}
+        return {
+            row["name"]: Entry(row["name"], int(row["offset"]), int(row["size"]), row["sha256"])
+            for row in read_rows(path)
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise GraftError(f"{path}: broken, or not the index that download writes; run `dvc repro`") from error
 

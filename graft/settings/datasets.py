@@ -121,7 +121,7 @@ def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
         raise GraftError(f"dataset: {reprlib.repr(dataset)} cannot be read: {error.strerror}") from error
     if is_folder or (is_file and path.name.lower().endswith(ARCHIVE_SUFFIXES)):
         return path
-    if shards.is_pattern(dataset) and not is_file:
+    if shards.is_local_pattern(dataset, root):
         path = root / os.path.expanduser(shards.folder_of(dataset))
         if path.is_dir():
             shards.require_files(dataset, root)

@@ -28,6 +28,13 @@ def is_pattern(dataset: str) -> bool:
     return bool(BRACES.search(dataset))
 
 
+def is_local_pattern(dataset: str, root: Path) -> bool:
+    """Return whether `dataset`, relative to `root`, is a pattern of local files, and not a name that has braces."""
+    path = root / os.path.expanduser(dataset)
+    # Not a method of Path: that raises an error at a name that is too long.
+    return is_pattern(dataset) and not scheme_of(dataset) and not os.path.exists(path)  # noqa: PTH110
+
+
 def scheme_of(dataset: str) -> str:
     """Return http, https, s3 or gs where `dataset` is such an address, else an empty string."""
     scheme, separator, _ = dataset.partition("://")
@@ -35,7 +42,7 @@ def scheme_of(dataset: str) -> str:
 
 
 def folder_of(pattern: str) -> str:
-    """Return the folder of the files of a pattern, its path or address; empty for the current one."""
+    """Return the folder of the files of a pattern, its path or address; empty for none."""
     return pattern[: pattern.index("{")].rpartition("/")[0]
 
 
@@ -93,9 +100,11 @@ def require_files(pattern: str, root: Path) -> None:
     Raises
     ------
     GraftError
-        If a file is missing, or as for `expand`.
+        If a file is missing or they have no folder, or as for `expand`.
     """
     found = expand(pattern)
+    if not folder_of(pattern):
+        raise GraftError(f"dataset: {pattern}: the shards need a folder of their own, as shards/{pattern}")
     missing = [path for path in found if not (root / os.path.expanduser(path)).is_file()]
     if missing:
         raise GraftError(
