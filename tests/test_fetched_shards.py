@@ -1,5 +1,6 @@
 """Shards of an address: fetched whole into data/raw, checked by one hash, from the web or an object store."""
 
+import errno
 import functools
 import hashlib
 import json
@@ -12,6 +13,7 @@ from shard_files import pack_folders, samples, write_shard
 
 from graft.core.errors import GraftError
 from graft.core.files import read_rows
+from graft.data import cloud
 from graft.data.fetch import fetch as fetch_file
 from graft.data.transfer import Limits
 from graft.images import loader
@@ -218,3 +220,14 @@ def test_an_object_beyond_the_limit_is_one_line(bucket, tmp_path):
     bucket.put_object(Bucket="photos", Key="large.tar", Body=bytes(1000))
     with pytest.raises(GraftError, match=r"large\.tar: has 1\.0 KB, but limits\.download_size is 999 B;"):
         fetch_file("s3://photos/large.tar", None, tmp_path, Limits(size=999, seconds=20))
+
+
+def test_a_full_disk_is_one_line(bucket, tmp_path, monkeypatch):
+    bucket.put_object(Bucket="photos", Key="a.tar", Body=bytes(1000))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cloud.Progress, "update", full)
+    with pytest.raises(GraftError, match=r": the disk is full; free some space and run again$"):
+        fetch_file("s3://photos/a.tar", None, tmp_path, LIMITS)

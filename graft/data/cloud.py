@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.core.byte_sizes import readable
-from graft.core.errors import GraftError, one_line
+from graft.core.errors import FULL_DISK, GraftError, one_line
 from graft.core.files import CHUNK_BYTES
 from graft.core.progress import Progress
 from graft.data.transfer import Limits
@@ -53,7 +53,9 @@ class CloudTransfer:
             raise
         # Each store has exceptions of its own, and those of its network library come through.
         except Exception as error:
-            if isinstance(error, OSError) and str(error.filename or "").startswith(str(self.partial.parent)):
+            # `fetch` explains a fault of this machine's disk.
+            own = isinstance(error, OSError) and str(error.filename or "").startswith(str(self.partial.parent))
+            if own or getattr(error, "errno", None) in FULL_DISK:
                 raise
             reason = one_line(_reason(error))
             raise GraftError(

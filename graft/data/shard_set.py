@@ -21,7 +21,7 @@ from graft.data.shard_samples import Samples, add_shard, label_by_folder, read_c
 from graft.data.transfer import Limits
 from graft.images import loader
 from graft.images.files import is_ignored
-from graft.images.shards import read_index, write_index
+from graft.images.shards import INDEX_SUFFIX, read_index, write_index
 from graft.settings.datasets import Entry
 from graft.settings.shards import CLASS_FILES, SUFFIX, expand, is_local_pattern, name_of
 
@@ -148,16 +148,11 @@ def keep(folder: Path, images: Sequence[CheckedImage]) -> None:
     by_shard: dict[str, list[CheckedImage]] = {}
     for image in images:
         by_shard.setdefault(image.file.path.parts[0], []).append(image)
-    for path in sorted(folder.glob(f"*{SUFFIX}.csv")):
-        shard = path.name.removesuffix(".csv")
+    for path in sorted(folder.glob(f"*{SUFFIX}{INDEX_SUFFIX}")):
+        shard = path.name.removesuffix(INDEX_SUFFIX)
         entries = read_index(folder, shard)
-        kept = by_shard.get(shard, [])
-        write_index(
-            folder,
-            shard,
-            (entries[name]._replace(sha256=image.sha256) for image in kept
-             for name in [image.file.path.relative_to(shard).as_posix()]),
-        )  # fmt: skip
+        kept = ((image.file.path.relative_to(shard).as_posix(), image.sha256) for image in by_shard.get(shard, ()))
+        write_index(folder, shard, (entries[name]._replace(sha256=sha256) for name, sha256 in kept))
 
 
 def _linked(file: Path, target: Path) -> Path:
