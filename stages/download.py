@@ -1,43 +1,21 @@
 """Stage download: bring the images to data/raw, and list what was found and what was refused."""
 
 import os
-import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from graft.core import paths
 from graft.core.files import temporary_folder, write_json, write_rows
 from graft.core.stage import run_stage
-from graft.data import folders
 from graft.data.archives import Bounds
-from graft.data.checked_images import CheckedImage, check_images, image_report, require_complete
+from graft.data.checked_images import check_images, image_report, require_complete
+from graft.data.gather import gather, keep
 from graft.data.image_statistics import COLUMNS as STATISTICS_COLUMNS
-from graft.data.source import image_folder, read_entry
+from graft.data.source import read_entry
 from graft.data.transfer import Limits
-from graft.images.loader import left_out
 from graft.images.table import COLUMNS
 from graft.settings import params
 
 OUTPUTS = (paths.RAW, paths.RAW_REPORT, paths.IMAGES, paths.IMAGE_STATISTICS)
-
-
-def collect(images: Sequence[CheckedImage], source: Path, target: Path) -> None:
-    """Move images from the folder `source` to the new folder `target`; copy those of a local data set."""
-    copy_or_move = shutil.copyfile if paths.SOURCE.is_dir() else os.replace
-    for image in images:
-        path = target / image.file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        copy_or_move(source / image.file.path, path)
-
-
-def report_folders(source: Path, files: Sequence[folders.ImageFile]) -> dict[str, int]:
-    """Print what is odd about the folders; return how many images are outside the class folders, {} for none."""
-    without_class = folders.count_without_class(source, files)
-    for kind, number in without_class.items():
-        print(f"left out: {number} {kind}")
-    for pair in folders.case_pairs(file.label for file in files):
-        print(f"{' and '.join(map(repr, pair))} differ in case alone; they are taken for {len(pair)} classes")
-    return without_class
 
 
 def replace_outputs(new: Path, earlier: Path) -> None:
@@ -66,23 +44,18 @@ def main() -> None:
     parameters = params.load()
     with temporary_folder(paths.RAW.parent) as temporary:
         new, earlier = temporary / "new", temporary / "earlier"
-        new.mkdir()
+        raw = new / paths.RAW.name
+        raw.mkdir(parents=True)
         earlier.mkdir()
         bounds = Bounds(parameters.limits.unpacked_size, parameters.limits.files)
         limits = Limits(parameters.limits.download_size, parameters.limits.download_seconds)
-        source, links = image_folder(paths.SOURCE, parameters.dataset_sha256, temporary / "unpacked", bounds, limits)
-        folders.check_links(source, parameters.dataset)
-        source = folders.skip_wrappers(source)
-        others = dict(sorted((folders.count_other_files(source) | links).items()))
-        if others:
-            print(left_out(others))
-        files = folders.find_images(source, parameters.dataset)
-        others |= report_folders(source, files)
-        images = check_images(source, files)
-        require_complete(images, read_entry(paths.SOURCE), parameters.strict, parameters.dataset)
+        dataset, sha256 = parameters.dataset, parameters.dataset_sha256
+        gathered = gather(paths.SOURCE, dataset, sha256, temporary / "unpacked", raw, bounds, limits)
+        images = check_images(gathered.folder, gathered.files) + gathered.refused
+        require_complete(images, read_entry(paths.SOURCE), parameters.strict, dataset)
         kept = [image for image in images if not image.refused]
-        report = image_report(images, others)
-        collect(kept, source, new / paths.RAW.name)
+        report = image_report(images, gathered.others)
+        keep(gathered, kept, paths.SOURCE, raw)
         write_rows(new / paths.IMAGES.name, COLUMNS, [image.row() for image in kept])
         statistics = [image.statistics_row() for image in kept]
         write_rows(new / paths.IMAGE_STATISTICS.name, STATISTICS_COLUMNS, statistics)

@@ -17,6 +17,7 @@ from graft.data.folders import check_links, has_heic
 from graft.settings import datasets, params
 from graft.settings.backbone_table import is_hub
 from graft.settings.resolved import image_size, link_or_write, weights_source
+from graft.settings.shards import folder_of, is_local_pattern
 
 
 def checked_weights(parameters: params.Parameters, root: Path) -> Path | dict[str, Any]:
@@ -68,7 +69,9 @@ def main() -> None:
         check_links(found, parameters.dataset)
     weights = checked_weights(parameters, root)
     source = found if isinstance(found, Path) else found.model_dump(exclude_none=True)
-    link_or_write(paths.SOURCE, source, parameters.dataset)
+    # Shards are their folder, as it stands in params.yaml.
+    setting = folder_of(parameters.dataset) if is_local_pattern(parameters.dataset, root) else parameters.dataset
+    link_or_write(paths.SOURCE, source, setting)
     link_or_write(paths.WEIGHTS, weights, parameters.weights)
     record_versions(heic=isinstance(found, Path) and has_heic(found))
     if datasets.is_also_folder(parameters.dataset, root):
@@ -77,7 +80,7 @@ def main() -> None:
     if isinstance(found, Path) and not datasets.dvc_file(found, root):
         print(
             f"dataset {parameters.dataset} is not under DVC: other machines and CI cannot run this again; "
-            f"`graft import {shlex.quote(parameters.dataset)}` brings it into the repository"
+            f"`graft import {shlex.quote(setting)}` brings it into the repository"
         )
     print(f"dataset {parameters.dataset}, backbone {parameters.backbone}, weights {parameters.weights}")
 

@@ -233,7 +233,7 @@ def _blocks(images: Iterable[list[Request]]) -> Iterator[Block]:
     block: Block = []
     views = size = 0
     for of_image in images:
-        length = _size(of_image[0].path)
+        length = loader.content_size(of_image[0].path)
         for start in range(0, len(of_image), BLOCK_VIEWS):
             requests = of_image[start : start + BLOCK_VIEWS]
             if block and (views + len(requests) > BLOCK_VIEWS or size + length > BLOCK_BYTES):
@@ -243,14 +243,6 @@ def _blocks(images: Iterable[list[Request]]) -> Iterator[Block]:
             views, size = views + len(requests), size + length
     if block:
         yield block
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        # Why it cannot be read shows when it is read.
-        return 0
 
 
 def _content(path: Path) -> bytes | UnreadableImageError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from graft.core.errors import GraftError, one_line
-from graft.images import loader
+from graft.images import loader, shards
 from graft.images.files import SPECIAL_FILE, not_read, walk
 
 STANDARD_INPUT = "-"
@@ -32,6 +32,8 @@ def files_of(argument: str) -> list[Path]:
     # Not by methods of Path: they raise an error at a name that is too long.
     if os.path.exists(argument):  # noqa: PTH110
         return _files_at(Path(argument))
+    if shards.is_inside(Path(argument)):
+        return [Path(argument)]
     if ADDRESS.match(argument):
         raise GraftError(f"{argument}: an address, not a file; download the image and give the file")
     if glob.has_magic(argument):

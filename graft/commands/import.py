@@ -24,7 +24,9 @@ from graft.core import paths
 from graft.core.errors import GraftError, one_line
 from graft.core.files import write_text
 from graft.data.folders import check_links, find_images, skip_wrappers
+from graft.data.shard_set import local_shards
 from graft.settings import datasets, params
+from graft.settings.shards import folder_of, is_local_pattern
 
 EXAMPLE = "graft import ~/Pictures/flowers"
 # The folder of the repository for the data sets.
@@ -77,6 +79,8 @@ def checked_source(text: str) -> Path:
         raise GraftError("an empty name; give the folder or archive of the photos")
     if datasets.is_address(text) or (text in datasets.entries() and not Path(text).exists()):
         raise GraftError(f"{text}: every machine can fetch this; write it as `dataset` in params.yaml")
+    if is_local_pattern(text, Path()):
+        raise GraftError(f"{text}: a pattern; give the folder of the shards, {folder_of(text) or '.'}")
     path = Path(os.path.expanduser(text))
     # Not through the last part: a link has the name that its owner gave it.
     path = path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
@@ -90,7 +94,8 @@ def checked_source(text: str) -> Path:
         raise GraftError(f"{text}: the stages write {written[0]}; move the photos out of it")
     if path.is_dir():
         check_links(path, text)
-        find_images(skip_wrappers(path), text)
+        if local_shards(path, text) is None:
+            find_images(skip_wrappers(path), text)
     elif not tarfile.is_tarfile(path) and not zipfile.is_zipfile(path):
         raise GraftError(f"{text}: damaged, or no .tar, .tgz or .zip; get it again")
     return path

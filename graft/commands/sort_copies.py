@@ -1,13 +1,16 @@
 """`graft predict --sort`: copies of images in a folder for each class."""
 
 import filecmp
+import io
 import shutil
 from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from graft.core.errors import GraftError
+from graft.images import loader, shards
 from graft.serving.classifier import Prediction
 
 UNSURE = "unsure"
@@ -83,17 +86,28 @@ def _copy(image: Path, folder: Path) -> bool:
     for number in count(1):
         target = folder / (image.name if number == 1 else f"{image.stem}-{number}{image.suffix}")
         try:
-            with image.open("rb") as source, target.open("xb") as copy:
+            with _opened(image) as source, target.open("xb") as copy:
                 try:
                     shutil.copyfileobj(source, copy)
                 except BaseException:
                     # Half a copy would pass for an image.
                     target.unlink(missing_ok=True)
                     raise
-            shutil.copystat(image, target)
+            if not shards.is_inside(image):
+                shutil.copystat(image, target)
         except FileExistsError:
-            if target.is_file() and filecmp.cmp(image, target, shallow=False):
+            if target.is_file() and _is_same(image, target):
                 return False
             continue
         return True
     raise AssertionError("count has no end")
+
+
+def _opened(image: Path) -> BinaryIO:
+    return io.BytesIO(loader.content(image)) if shards.is_inside(image) else image.open("rb")
+
+
+def _is_same(image: Path, copy: Path) -> bool:
+    if shards.is_inside(image):
+        return copy.read_bytes() == loader.content(image)
+    return filecmp.cmp(image, copy, shallow=False)

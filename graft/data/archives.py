@@ -122,18 +122,18 @@ class _Unpacking:
         return +self._left_out  # without kinds counted 0 times
 
     def _write(self, member: _Member) -> None:
-        name = _relative(member.name)
+        name = relative_name(member.name)
         if member.kind == SPECIAL_FILE:
             self._left_out[SPECIAL_FILE] += 1
         elif member.kind == FOLDER and not name.parts:
             pass  # the archive's own folder
-        elif _is_outside(name):
+        elif is_outside(name):
             raise GraftError(f"{self._archive.name}: refused, it holds {member.name!r}, a path outside its folder")
         elif member.kind == SYMBOLIC_LINK:
             self._left_out[SAME_NAME] += name in self._links
             self._links[name] = posixpath.join(name.parent, member.target.replace("\\", "/"))
         elif member.kind == HARD_LINK:
-            self._write_hard_link(name, _relative(member.target))
+            self._write_hard_link(name, relative_name(member.target))
         elif member.kind == FOLDER:
             self._make_folder(name)
         else:
@@ -203,7 +203,7 @@ class _Unpacking:
         return name if name in self._files else None
 
     def _tar_members(self) -> Iterator[_Member]:
-        with tarfile.open(self._archive, tarinfo=_Header) as tar:
+        with tarfile.open(self._archive, tarinfo=Header) as tar:
             for member in tar:
                 if member.isreg():
                     yield _Member(member.name, tar.extractfile(member))
@@ -239,11 +239,12 @@ class _Unpacking:
                     yield _Member(member.filename, zip_file.open(member))
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """The header of a file in a .tar; tarfile itself takes a damaged or missing one for the end of the archive."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
+        """Return the header in a block, as tarfile asks for it; a damaged one is an error that tarfile lets pass."""
         try:
             header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -255,9 +256,11 @@ class _Header(tarfile.TarInfo):
         return header
 
 
-def _relative(name: str) -> PurePosixPath:
+def relative_name(name: str) -> PurePosixPath:
+    """Return the path of a member, with "/" between folders on every system."""
     return PurePosixPath(name.replace("\\", "/"))
 
 
-def _is_outside(path: PurePosixPath) -> bool:
+def is_outside(path: PurePosixPath) -> bool:
+    """Return whether a member's path is empty, or leads out of the folder in which it is unpacked."""
     return path.is_absolute() or ".." in path.parts or bool(PureWindowsPath(path).drive) or not path.parts

@@ -14,6 +14,7 @@ from graft.core.threads import in_order
 from graft.data.copies import DECODED_SIDE, Fingerprint, fingerprint, first_copies
 from graft.data.folders import ImageFile, require_images
 from graft.data.image_statistics import ImageStatistics, image_statistics
+from graft.images import loader
 from graft.images.decoder import UnreadableImageError, decode, size_and_format
 from graft.images.table import COLUMNS
 from graft.settings.datasets import Entry
@@ -65,14 +66,12 @@ def check_image(folder: Path, file: ImageFile) -> CheckedImage:
         return CheckedImage(file, refused="its name has a control character")
     try:
         file.path.as_posix().encode("utf-8")
-        content = (folder / file.path).read_bytes()
+        content = loader.content(folder / file.path)
         picture = decode(content, DECODED_SIDE, "")
     except UnreadableImageError as error:
-        return CheckedImage(file, refused=str(error).removeprefix(": "))
+        return CheckedImage(file, refused=str(error).removeprefix(str(folder / file.path)).removeprefix(": "))
     except UnicodeEncodeError:
         return CheckedImage(file, refused="its name is not UTF-8")
-    except OSError as error:
-        return CheckedImage(file, refused=f"cannot be read ({error.strerror})")
     statistics = image_statistics(picture, *size_and_format(content), len(content))
     sha256 = hashlib.sha256(content).hexdigest()
     return CheckedImage(file, sha256, len(content), statistics, fingerprint(picture))
@@ -124,7 +123,8 @@ def require_complete(images: list[CheckedImage], entry: Entry, strict: bool, dat
             f"{first.file.path}: {first.refused}; {len(refused)} of {len(images)} images are refused, "
             "mend or remove them, or set strict: false"
         )
-    labels = {image.file.label for image in images}
+    # A sample of a shard that has no label is refused.
+    labels = {image.file.label for image in images if image.file.label}
     reasons = {image.file.label: image.refused for image in reversed(refused)}
     require_images(labels, {image.file.label for image in images if not image.refused}, dataset, reasons)
     for kind, count, expected in (("images", len(images), entry.images), ("classes", len(labels), entry.classes)):

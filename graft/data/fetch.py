@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 from graft.core.byte_sizes import readable
 from graft.core.errors import GraftError
 from graft.core.files import CHUNK_BYTES, sha256_of
+from graft.data.cloud import CloudTransfer
 from graft.data.transfer import Limits, Transfer
+from graft.settings import shards
 
 try:
     import fcntl
@@ -39,7 +41,7 @@ def fetch(url: str, sha256: str | None, folder: Path, limits: Limits) -> Path:
 
     Parameters
     ----------
-    url : http or https.
+    url : http or https; s3 or gs with the package of that store.
     sha256 : 64 hexadecimal digits; None accepts any file but a web page.
 
     Raises
@@ -54,8 +56,10 @@ def fetch(url: str, sha256: str | None, folder: Path, limits: Limits) -> Path:
         with _locked(folder):
             _sweep(folder)
             if not path.is_file() or (sha256 and sha256_of(path) != sha256):
-                _download(Transfer(url, folder / f"{PARTIAL}{path.name}", limits), sha256, limits.size)
-                os.replace(folder / f"{PARTIAL}{path.name}", path)
+                partial = folder / f"{PARTIAL}{path.name}"
+                transfer = CloudTransfer if shards.scheme_of(url) in shards.PACKAGES else Transfer
+                _download(transfer(url, partial, limits), sha256, limits.size)
+                os.replace(partial, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise GraftError(f"{folder}: the disk is full; free some space and run again") from error
@@ -87,7 +91,7 @@ def _sweep(folder: Path) -> None:
             path.unlink()
 
 
-def _download(transfer: Transfer, sha256: str | None, size: int) -> None:
+def _download(transfer: Transfer | CloudTransfer, sha256: str | None, size: int) -> None:
     """Bring the whole file and check it; start again if it went on from an earlier part and is not the right one."""
     went_on = transfer.validator.exists()
     try:
@@ -107,7 +111,7 @@ def _download(transfer: Transfer, sha256: str | None, size: int) -> None:
     _download(transfer, sha256, size)
 
 
-def _decode(transfer: Transfer, sha256: str | None, size: int) -> str:
+def _decode(transfer: Transfer | CloudTransfer, sha256: str | None, size: int) -> str:
     """Undo the compression that the server added on the way, if it did; return what is wrong, or an empty string.
 
     Servers also give Content-Encoding to a .tgz as it is: what has the checksum, or the name of a compressed file, is

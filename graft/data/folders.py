@@ -102,7 +102,7 @@ def find_images(folder: Path, dataset: str) -> list[ImageFile]:
         for sub, part in class_folders.items()
         for path in paths[sub]
     ]
-    _require_training_images(images, dataset)
+    require_training_images(images, dataset)
     require_images({_label(sub) for sub in class_folders}, {image.label for image in images}, dataset)
     return sorted(images, key=lambda image: image.path.as_posix())
 
@@ -252,8 +252,19 @@ def _require_same_case(class_folders: Iterable[Path], dataset: str) -> None:
             )
 
 
-def _require_training_images(images: Sequence[ImageFile], dataset: str) -> None:
-    """Check that each class with images in a validation or test part has some in the training part."""
+def require_training_images(images: Sequence[ImageFile], dataset: str) -> None:
+    """Check that each class with images in a validation or test part has some in the training part.
+
+    Parameters
+    ----------
+    images : of the whole data set.
+    dataset : what an error calls it.
+
+    Raises
+    ------
+    GraftError
+        If a class has none.
+    """
     trained = {image.label for image in images if image.split in ("", "train")}
     for image in images:
         if image.label not in trained:

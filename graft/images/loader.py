@@ -9,6 +9,8 @@ import numpy as np
 import PIL
 from PIL import Image, ImageOps, features
 
+from graft.core.errors import GraftError
+from graft.images import shards
 from graft.images.decoder import UnreadableImageError, decode
 
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
@@ -118,17 +120,27 @@ def read(path: Path, size: int, resize: str) -> Image.Image:
 
 
 def content(path: Path) -> bytes:
-    """Return the bytes of an image file.
+    """Return the bytes of an image: of a file, or of its place in a shard. All images are read here.
 
     Raises
     ------
     UnreadableImageError
-        If there is no such file, or it cannot be read.
+        If there is no such file, it cannot be read, or its shard has changed.
     """
     try:
-        return path.read_bytes()
+        return shards.read(path) if shards.is_inside(path) else path.read_bytes()
+    except GraftError as error:
+        raise UnreadableImageError(str(error)) from error
     except OSError as error:
         raise UnreadableImageError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def content_size(path: Path) -> int:
+    """Return how many bytes `content` returns, without reading them; 0 where it would raise an error."""
+    try:
+        return shards.size(path) if shards.is_inside(path) else path.stat().st_size
+    except (GraftError, OSError):
+        return 0
 
 
 def decoded(data: bytes, name: str, size: int, resize: str) -> Image.Image:

@@ -1,4 +1,7 @@
-"""The catalog of data sets, and what `dataset` in params.yaml stands for: a name, a folder, an archive, an address."""
+"""The catalog of data sets, and what `dataset` in params.yaml stands for.
+
+It is a name, a folder, an archive, an address, or a pattern of tar shards (`shards`).
+"""
 
 import os
 import reprlib
@@ -11,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from graft.core.errors import GraftError, nearest
+from graft.settings import shards
 
 CATALOG = Path(__file__).with_name("datasets.yaml")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
@@ -31,6 +35,7 @@ class Entry(BaseModel):
     Attributes
     ----------
     url, sha256 : where its archive is, and the 64 hexadecimal digits that it must have; None where none are published.
+        Or the pattern of its shards, and the SHA-256 of the list of them, as sha256sum prints it.
     files : other files that the layout needs.
     layout : how the archive holds its images, a key of `LAYOUTS` in graft/data/layouts.py.
     names : of the classes, in the layout's order, where the archive does not hold them.
@@ -76,8 +81,8 @@ def is_also_folder(dataset: str, root: Path) -> bool:
 
 
 def is_address(dataset: str) -> bool:
-    """Say whether `dataset` is an http or https address."""
-    return dataset.startswith(("http://", "https://"))
+    """Say whether `dataset` is an address: http, https, s3 or gs."""
+    return bool(shards.scheme_of(dataset))
 
 
 def dvc_file(path: Path, root: Path) -> Path | None:
@@ -90,11 +95,11 @@ def dvc_file(path: Path, root: Path) -> Path | None:
 def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
     """Return what `dataset` stands for: an entry that says where to fetch it, or the local folder or archive.
 
-    A name of the catalog comes before a folder of that name.
+    A name of the catalog comes before a folder of that name. Local shards are their folder.
 
     Parameters
     ----------
-    dataset : a name of the catalog, a path (relative to `root`), or an http(s) address.
+    dataset : a name of the catalog, a path (relative to `root`), an http(s) address, or a pattern of shards.
     sha256 : that the archive must have, 64 hexadecimal digits; an address needs one. The catalog's own, where an entry
         has one, comes first.
     root : the repository's folder.
@@ -108,9 +113,7 @@ def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
         entry = entries()[dataset]
         return entry.model_copy(update={"sha256": sha256}) if entry.url and not entry.sha256 else entry
     if is_address(dataset):
-        if sha256 is None:
-            raise GraftError(f"dataset: {dataset} needs dataset_sha256 in params.yaml, the SHA-256 of its archive")
-        return Entry(url=dataset, sha256=sha256)
+        return _of_address(dataset, sha256)
     path = root / os.path.expanduser(dataset)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
@@ -118,6 +121,11 @@ def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
         raise GraftError(f"dataset: {reprlib.repr(dataset)} cannot be read: {error.strerror}") from error
     if is_folder or (is_file and path.name.lower().endswith(ARCHIVE_SUFFIXES)):
         return path
+    if shards.is_local_pattern(dataset, root):
+        path = root / os.path.expanduser(shards.folder_of(dataset))
+        if path.is_dir():
+            shards.require_files(dataset, root)
+            return path
     if is_file:
         raise GraftError(f"dataset: {dataset} is a file, but none of {', '.join(ARCHIVE_SUFFIXES)}")
     if pointer := dvc_file(path, root):
@@ -131,3 +139,19 @@ def find(dataset: str, sha256: str | None, root: Path) -> Entry | Path:
     raise GraftError(
         f"dataset: {dataset} is no data set of the catalog ({nearest(dataset, entries())}) and no folder or archive"
     )
+
+
+def _of_address(dataset: str, sha256: str | None) -> Entry:
+    is_pattern = shards.is_pattern(dataset)
+    if is_pattern:
+        shards.expand(dataset)
+        shards.require_package(dataset)
+    elif shards.scheme_of(dataset) in shards.PACKAGES:
+        raise GraftError(
+            f"dataset: {dataset} has no braces; only shards are read from there: write {{000000..000146}} for their "
+            "numbers, or fetch the file and give its path"
+        )
+    if sha256 is None:
+        of = "the list of its shards (see docs/scale.md)" if is_pattern else "its archive"
+        raise GraftError(f"dataset: {dataset} needs dataset_sha256 in params.yaml, the SHA-256 of {of}")
+    return Entry(url=dataset, sha256=sha256)
