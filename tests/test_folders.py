@@ -422,3 +422,10 @@ def test_dvc_sees_what_changes_behind_a_link_to_a_file_and_not_behind_one_to_a_f
             with pytest.raises(FileNotFoundError):
                 repository.status()
             (photos / name).unlink()
+
+
+def test_what_systems_leave_in_folders_is_counted_nowhere(image_folder):
+    """DVC leaves it out (.dvcignore), so a clone would count other files than the folder that was imported."""
+    for name in (".DS_Store", "Thumbs.db", "notes.txt"):
+        (image_folder / "red" / name).touch()
+    assert folders.count_other_files(image_folder) == {".txt": 1}

@@ -271,7 +271,8 @@ class _Sections:
         if found is None:
             self._left_out("operating_points", "Operating points", paths.OPERATING_POINTS)
             return None
-        return found[list(OVERALL)].astype(float).drop_duplicates().to_dict("records")
+        overall = found[list(OVERALL)].astype(float).drop_duplicates()
+        return [{str(key): value for key, value in row.items()} for row in overall.to_dict("records")]
 
     def _provenance(self) -> dict[str, Any]:
         changed, source = self._run.changed_parameters
