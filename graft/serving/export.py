@@ -10,13 +10,7 @@ from graft.backbone.frozen import Backbone, frozen_backbone
 from graft.core import paths
 from graft.core.errors import nearest
 from graft.core.files import read_json
-from graft.heads.attach import (
-    attach_head,
-    compile_classifier,
-    compile_together,
-    set_temperature,
-    trainable_network,
-)
+from graft.heads.attach import attach_head, compile_classifier, compile_together, set_temperature, trainable_network
 from graft.heads.head import Head
 from graft.images.table import ImageTable
 from graft.scores import metrics

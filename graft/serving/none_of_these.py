@@ -61,10 +61,11 @@ def measure(network: bytes, description: dict[str, Any], table: ImageTable) -> l
         rows = list(in_order(run.features, some.files()))
         references = [centres(np.stack(of_model), some.labels)[0] for of_model in zip(*rows, strict=True)]
         found = list(in_order(lambda image: run.measure(image, references), validation.files()))
-    return [
-        Measured(*(np.stack(arrays) for arrays in zip(*of_model, strict=True)), those)
-        for of_model, those in zip(zip(*found, strict=True), references, strict=True)
-    ]
+    measured = []
+    for of_model, those in zip(zip(*found, strict=True), references, strict=True):
+        logits, similar = (np.stack(arrays) for arrays in zip(*of_model, strict=True))
+        measured.append(Measured(logits, similar, those))
+    return measured
 
 
 class _Run(NamedTuple):
