@@ -39,10 +39,11 @@ def run(clone: Clone, block: str, within: Path | None = None, **variables: str) 
 
 @pytest.fixture(scope="module")
 def owner(tmp_path_factory, write_image_folder):
-    """A repository after the blocks about import and remote, with an origin that git pushes to."""
+    """A repository of the first stages after the blocks about import and remote, with an origin that git pushes to."""
     folder = tmp_path_factory.mktemp("machines")
     clone = Clone.of_working_files(folder / "owner")
     clone.set(**SMALL | {"dataset": "digits"})
+    clone.keep_stages("resolve", "download", "split")
     clone.commit("Small settings")
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", folder / "flowers.git"], check=True)
     clone.git("remote", "add", "origin", folder / "flowers.git")
@@ -53,14 +54,30 @@ def owner(tmp_path_factory, write_image_folder):
     return clone
 
 
-@pytest.fixture
-def machine(owner, tmp_path):
-    """A copy of the owner's repository, with its remotes."""
+def copied(owner: Clone, folder: Path) -> Clone:
+    """Return a copy of the owner's repository, with its remotes."""
     for name in ("owner", "store", "flowers.git"):
-        shutil.copytree(owner.folder.parent / name, tmp_path / name, symlinks=True)
-    clone = Clone(tmp_path / "owner")
-    clone.dvc("remote", "modify", "--local", "store", "url", tmp_path / "store")
+        shutil.copytree(owner.folder.parent / name, folder / name, symlinks=True)
+    clone = Clone(folder / "owner")
+    clone.dvc("remote", "modify", "--local", "store", "url", folder / "store")
     return clone
+
+
+@pytest.fixture(scope="module")
+def computed(owner, tmp_path_factory):
+    """The owner's repository after all stages."""
+    clone = copied(owner, tmp_path_factory.mktemp("computed"))
+    shutil.copy2(ROOT / "dvc.yaml", clone.path)
+    clone.dvc("repro")
+    clone.commit("All stages")
+    clone.dvc("push", "--run-cache")
+    return clone
+
+
+@pytest.fixture
+def machine(computed, tmp_path):
+    """A copy of the repository with all results."""
+    return copied(computed, tmp_path)
 
 
 def test_every_block_of_the_page_is_tested():
@@ -100,12 +117,11 @@ def test_links_take_the_place_of_copies_and_nothing_runs_again(machine):
     assert ran(machine.dvc("exp", "run", "-S", "split.seed=1"))[:2] == ["resolve", "split"]
 
 
-def test_dvc_takes_the_addresses_of_remotes(machine):
-    machine.dvc("remote", "remove", "--local", "store")
+def test_dvc_takes_the_addresses_of_remotes(clone):
     for block in (SSH, S3):
-        machine.dvc("remote", "remove", "store")
-        run(machine, block)
-        assert block.split()[-1] in machine.dvc("remote", "list")
+        run(clone, block)
+        assert block.split()[-1] in clone.dvc("remote", "list")
+        clone.dvc("remote", "remove", "store")
 
 
 def test_dvc_takes_the_address_of_another_s3_server(machine):
@@ -136,10 +152,10 @@ def test_two_branches_are_merged_and_the_results_are_those_of_the_merged_paramet
     assert "lr: 0.0001" in machine.git("show", "HEAD:params.yaml")
 
 
-def test_the_short_list_of_experiments_has_these_columns(machine):
+def test_the_short_list_of_experiments_has_these_columns(clone):
     # Only resolve runs for it.
-    machine.dvc("exp", "run", "--name", "strict", "-S", "gate.min_accuracy=0.6")
-    rows = list(csv.DictReader(run(machine, SHOW.rstrip() + " --csv").splitlines()))
+    clone.dvc("exp", "run", "--name", "strict", "-S", "gate.min_accuracy=0.6")
+    rows = list(csv.DictReader(run(clone, SHOW.rstrip() + " --csv").splitlines()))
     names = [name.rpartition(":")[2] for name in rows[0]]
     assert sorted(names) == sorted(
         [
@@ -152,7 +168,7 @@ def test_the_short_list_of_experiments_has_these_columns(machine):
             "lr",
         ]
     )
-    table = run(machine, SHOW.rstrip() + " --md")
+    table = run(clone, SHOW.rstrip() + " --md")
     assert {cell.strip().rpartition(":")[2] for cell in table.splitlines()[0].strip("|").split("|")} == SHOWN
     assert "strict" in table
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -56,20 +57,40 @@ def test_display_names_and_other_views_are_set_on_the_command_line_and_the_backb
     assert "红色 " in clone.run(sys.executable, "-m", "graft", "predict", clone.photos / "red")
 
 
-def test_a_head_with_hidden_layers_learns_from_views_which_fine_tuning_then_finds_in_the_store(clone):
-    clone.set(
-        head__kind="mlp",
-        head__C="auto",
-        head__widths=[8],
-        head__dropout=0.2,
-        head__views=2,
-        # Two epochs show two of an image's views: the first ones, which the head has learnt from.
-        augment__views=9,
-    )
-    output = clone.dvc("repro", "fine_tune")
-    assert ran(output) == ["resolve", "extract", "train_head", "fine_tune"]
+HIDDEN_LAYERS = {
+    "head__kind": "mlp",
+    "head__C": "auto",
+    "head__widths": [8],
+    "head__dropout": 0.2,
+    "head__views": 2,
+    # Two epochs show two of an image's views: the first ones, which the head has learnt from.
+    "augment__views": 9,
+}
+
+
+def assert_views_come_from_the_store(output):
     assert re.search(r"features \[\d+\] of 60 images and \d+ views, \d+ computed now", output)
     assert re.search(r"views of \d+ images, 0 computed now", output)
+
+
+def test_fine_tuning_finds_the_views_that_a_head_with_hidden_layers_has_learnt_from_in_the_store(
+    clone, monkeypatch, capsys
+):
+    clone.set(**HIDDEN_LAYERS)
+    monkeypatch.chdir(clone.path)
+    for name in ("DVC_ROOT", "GRAFT_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    for stage in ("resolve", "extract", "train_head", "fine_tune"):
+        import_module(f"stages.{stage}").main()
+    assert_views_come_from_the_store(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_a_head_with_hidden_layers_learns_from_views_which_fine_tuning_then_finds_in_the_store(clone):
+    clone.set(**HIDDEN_LAYERS)
+    output = clone.dvc("repro", "fine_tune")
+    assert ran(output) == ["resolve", "extract", "train_head", "fine_tune"]
+    assert_views_come_from_the_store(output)
     # Without views the features are what they were: nothing is trained.
     clone.git("checkout", "--quiet", "--force", ".")
     clone.dvc("checkout")

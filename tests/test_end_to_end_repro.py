@@ -78,6 +78,8 @@ def test_a_change_inside_a_local_folder_is_noticed(clone):
     assert ran(clone.dvc("repro")) == []
 
 
+# As that of a folder, in the test above.
+@pytest.mark.slow
 def test_a_change_inside_a_local_archive_is_noticed(clone):
     clone.set(dataset="../photos.tgz")
     packed(clone.photos, clone.folder / "photos.tgz")

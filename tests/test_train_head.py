@@ -106,7 +106,7 @@ def test_a_share_of_the_discriminant_for_too_many_features_is_one_line_and_write
     assert not Path("models/head.npz").exists()
 
 
-LAYERS = {"head__lr": 0.05, "head__epochs": 40, "head__batch_size": 8}
+LAYERS = {"head__lr": 0.05, "head__epochs": 20, "head__batch_size": 8}
 KINDS = {
     "linear": {},
     "mlp": LAYERS | {"head__kind": "mlp", "head__widths": [8]},

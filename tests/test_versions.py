@@ -83,6 +83,8 @@ def test_other_versions_than_the_recorded_ones_are_refused(project):
         require_recorded_versions()
 
 
+# The tests below have the refusal of each stage.
+@pytest.mark.slow
 def test_after_an_upgrade_nothing_is_mixed_and_the_advised_commands_redo_all_that_computes(clone):
     """As if scikit-learn had been upgraded since the last run: DVC and data/environment.json have an older version."""
     rewrite(clone.path, **{"scikit-learn": "1.0"})
