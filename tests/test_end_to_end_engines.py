@@ -43,3 +43,16 @@ def test_ray_gives_the_bytes_of_litert(clone):
     clone.dvc("repro")
     assert engines(clone)[0].endswith(" on Ray")
     np.testing.assert_array_equal(features(clone), before)
+
+
+def test_head_and_fine_tuning_use_the_same_network_of_whole_numbers(clone):
+    before = features(clone)
+    clone.set(extract__precision="int8")
+    stages = ran(clone.dvc("repro"))
+    assert {"extract", "train_head", "fine_tune"} <= set(stages)
+    assert not {"download", "split", "freeze"} & set(stages)
+    names = engines(clone)
+    assert names[0] == names[1]
+    assert names[0].endswith(", int8")
+    distance = np.linalg.norm(features(clone) - before) / np.linalg.norm(before)
+    assert 1e-5 < distance < 0.05
