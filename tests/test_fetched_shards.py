@@ -8,7 +8,9 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 from shard_files import pack_folders, samples, write_shard
 
 from graft.core.errors import GraftError
@@ -148,9 +150,7 @@ def test_a_shard_of_data_raw_that_was_altered_is_named(fetch, web, image_folder)
 @pytest.fixture(scope="module")
 def s3():
     """An S3-compatible server on this machine with the bucket `photos`: a client, and the server's address."""
-    pytest.importorskip("s3fs")
-    boto3 = pytest.importorskip("boto3")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
     address = f"http://{host}:{port}"

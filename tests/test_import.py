@@ -123,8 +123,8 @@ def test_a_clone_that_has_not_pulled_is_told_the_command(imported, tmp_path):
     clone.run("git", "clone", "--quiet", imported.path, clone.path, within=clone.folder)
     pull = f"dvc pull {shlex.quote(f'photos/{NAME}.dvc')}"
     # `make repro` calls the first one: DVC itself fails at the link data/source.
-    for command in ("graft", "mend"), ("stages.resolve",):
-        done = clone.attempt("python", "-m", *command)
+    for words in ("graft", "mend"), ("stages.resolve",):
+        done = clone.attempt("python", "-m", *words)
         assert error(done) == f"error: dataset: photos/{NAME} is under DVC, but not here yet; `{pull}` fetches it"
     clone.run("bash", "-c", pull)
     clone.run("python", "-m", "stages.resolve")

@@ -3,9 +3,11 @@
 import socket
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
 from clones import ROOT, Clone, ran
+from moto.server import ThreadedMotoServer
 
 CI = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]["pipeline"]["steps"]
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -32,9 +34,7 @@ def clone(both_rates, tmp_path):
 @pytest.fixture
 def server():
     """The address of an S3 server on this machine, with the bucket `our-bucket`."""
-    boto3, moto = pytest.importorskip("boto3"), pytest.importorskip("moto.server")
-    pytest.importorskip("dvc_s3")
-    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     address = "http://{}:{}".format(*running.get_host_and_port())
     client = boto3.client(
