@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from split_files import write_split
@@ -10,7 +11,7 @@ from test_engines import freeze
 from graft.activations.store import Store, default_folder
 from graft.core import paths
 from graft.core.errors import GraftError
-from graft.core.files import write_json
+from graft.core.files import read_json, write_json
 from graft.heads.head import linear
 from graft.images.table import read_image_table
 from graft.training import loop
@@ -31,6 +32,7 @@ def frozen(project, image_folder):
     """A project with a frozen backbone, a head, and images of three classes."""
     write_split(image_folder)
     freeze("simple_cnn", "avg")
+    write_json(paths.BACKBONE_DESCRIPTION, read_json(paths.BACKBONE_DESCRIPTION) | {"features": [32]})
     kernel = np.random.default_rng(0).normal(0, 0.1, (32, 3)).astype(np.float32)
     paths.HEAD.parent.mkdir()
     linear(kernel, np.zeros(3, np.float32)).save(paths.HEAD, ["blue", "green", "red"])
@@ -41,6 +43,8 @@ def frozen(project, image_folder):
 def run(frozen, capsys, **changes):
     """Run the stage; return the bytes of its outputs, and what it prints."""
     frozen.set(**SMALL | changes)
+    # The numbers in the names of layers start anew, as in a process of its own.
+    keras.utils.clear_session()
     fine_tune.main()
     files = (paths.FINE_TUNED, paths.HISTORY, paths.FINE_TUNE_METRICS)
     return [path.read_bytes() for path in files], capsys.readouterr().out.splitlines()
