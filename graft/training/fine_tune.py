@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from graft.activations.engines import in_metrics
 from graft.activations.inference import Activations
 from graft.activations.maps import Maps, maps_for_training
 from graft.activations.requests import Request
@@ -49,7 +50,9 @@ def maps_of(table: ImageTable, parameters: params.Parameters) -> tuple[Maps, Ext
     """Return where the maps come from, and the settings of what computes them."""
     views = len(table.part("train")) * parameters.augment.views
     maps = maps_for_training(parameters.fine_tune.maps, len(table) + views)
-    return maps, maps.engine(parameters.extract, parameters.fine_tune.batch_size)
+    engine = maps.engine(parameters.extract, parameters.fine_tune.batch_size)
+    by = "".join(f"; engine: {name}" for name in in_metrics(engine).values())
+    return maps._replace(line=maps.line + by), engine
 
 
 def views_in_epochs(images: Sequence[Request], epochs: int, views: int) -> list[Request]:
