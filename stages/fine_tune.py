@@ -23,12 +23,11 @@ with importing():
     from graft.training.checkpoint import Checkpoint, identity
     from graft.training.fine_tune import examples, fine_tune, maps_of, outcome, resolved_settings, views_in_epochs
     from graft.training.gpu import faults, prepare, require_deterministic, training_gpu
-    from graft.training.loop import Row
+    from graft.training.loop import COLUMNS, Row
     from graft.training.precision import used_numbers
 
 # What training reads, besides the settings. data/split.csv has the hash of each image.
 FILES = (paths.SPLIT, paths.CLASSES, paths.HEAD, paths.BACKBONE_DESCRIPTION, paths.BACKBONE_WEIGHTS, paths.TRUNK)
-HISTORY_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
 def fine_tuned(
@@ -48,8 +47,7 @@ def fine_tuned(
     maps, engine = maps_of(table, parameters)
     print(maps.line, flush=True)
     with Store(default_folder()) as store:
-        stored = ("map",) if maps.stored else ()
-        activations = frozen_activations(engine, ("map",), augment, store, feature_network, stored)
+        activations = frozen_activations(engine, ("map",), augment, store, feature_network, maps.outputs)
         if maps.stored:
             wanted = views_in_epochs(train_images, epochs, views)
             computed = activations.fill(wanted + validation_images)
@@ -89,7 +87,7 @@ def main() -> None:
         history, share, figures = [], 0.0, read_json(paths.HEAD_METRICS)["head_validation"]
     with replacing(paths.FINE_TUNED) as path:
         model.save_weights(path)
-    write_rows(paths.HISTORY, HISTORY_COLUMNS, history)
+    write_rows(paths.HISTORY, COLUMNS, history)
     write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures, "interpolation": share} | used)
     if checkpoint:
         checkpoint.delete()

@@ -27,6 +27,11 @@ class Maps(NamedTuple):
     stored: bool
     line: str
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Which outputs of the trunk the store keeps, as `Activations` takes it."""
+        return ("map",) if self.stored else ()
+
     def engine(self, settings: Extract, batch_size: int) -> Extract:
         """Return the settings of the engine that computes them for training.
 

@@ -32,6 +32,7 @@ from graft.training.precision import FLOAT16
 
 # An epoch's figures by their names, as `train` describes them.
 Row = dict[str, float]
+COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
 def train(
