@@ -40,6 +40,7 @@ FINE_TUNE = {
     "optimizer": "adamw",
     "momentum": 0.9,
     "weight_decay": 0.0,
+    "layer_decay": 1.0,
     "schedule": "cosine",
     "warmup": 0.0,
     "plateau_patience": 3,
@@ -51,6 +52,9 @@ FINE_TUNE = {
     "ema": 0.0,
     "interpolation": 1.0,
     "precision": "auto",
+    "deterministic": False,
+    "maps": "stored",
+    "resume": False,
     "tensorboard": False,
 }
 

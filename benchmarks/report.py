@@ -23,6 +23,8 @@ BENCHMARKS = (
     "hub_features",
     "int8",
 )
+# Beside the folders of the processors, with the name of its card.
+GPU = "gpu"
 # The words for the limit and for the figure, by the kind of a row.
 KINDS = {
     "times": ("at least {:g} x faster", "{:.1f} x"),
@@ -89,35 +91,43 @@ def background(measured: Sequence[dict]) -> str:
         setting = (
             f"{conditions['images']:,} images, {conditions['photographs']}, "
             f"weights of MobileNetV2 {conditions['weights']}; "
-            f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}; "
+            + (f"{machine[GPU]}; " if GPU in machine else "")
+            + f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}; "
             + ", ".join(f"{name} {number}" for name, number in one["versions"].items())
         )
         groups.setdefault(setting, []).append(one["benchmark"])
     return "".join(f"- {', '.join(names)}: {setting}\n" for setting, names in groups.items())
 
 
-def section(title: str, measured: Sequence[dict]) -> str:
-    """Return the part of RESULTS.md on one processor, from the files of its benchmarks, in their order."""
+def section(name: str, measured: Sequence[dict]) -> str:
+    """Return the part of RESULTS.md under a title, from the files of its benchmarks, in their order."""
     notes: list[str] = []
     lines = [line(row, notes) for one in measured for row in one["rows"]]
     numbered = "".join(f"{number}. {note}\n" for number, note in enumerate(notes, 1))
-    absent = [name for name in BENCHMARKS if name not in {one["benchmark"] for one in measured}]
+    names = {one["benchmark"] for one in measured}
+    absent = [name for name in BENCHMARKS if name not in names and GPU not in names]
     missing = f"Not measured here: {', '.join(absent)}.\n" if absent else ""
-    paragraphs = [f"## {title}\n", HEADER + "".join(lines), numbered, missing, background(measured)]
+    paragraphs = [f"## {name}\n", HEADER + "".join(lines), numbered, missing, background(measured)]
     return "\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
+def title(one: dict) -> str:
+    """Return the title of the section that has a benchmark: the GPU, or else the processor."""
+    return one["machine"].get(GPU) or one["machine"]["processor"]
+
+
 def page(measured: Sequence[dict]) -> str:
-    """Return RESULTS.md from the files of all benchmarks: a section for each processor."""
+    """Return RESULTS.md from the files of all benchmarks: a section for each processor, and for a GPU."""
     by_processor: dict[str, list[dict]] = {}
     for one in measured:
-        by_processor.setdefault(one["machine"]["processor"], []).append(one)
-    return "\n".join([INTRODUCTION, *(section(title, ones) for title, ones in by_processor.items())])
+        by_processor.setdefault(title(one), []).append(one)
+    return "\n".join([INTRODUCTION, *(section(name, ones) for name, ones in by_processor.items())])
 
 
 def read(folder: Path) -> list[dict]:
-    """Return the files of the benchmarks, one processor after the other, in the table's order."""
+    """Return the files of the benchmarks, one processor after the other, in the table's order, then that of a GPU."""
     paths = [path / f"{name}.json" for path in sorted(folder.glob("*/")) for name in BENCHMARKS]
+    paths.append(folder / f"{GPU}.json")
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
 
 

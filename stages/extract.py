@@ -6,6 +6,7 @@ from typing import Any
 
 from graft.activations.engines import in_metrics
 from graft.activations.inference import frozen_activations, image_requests, write_features
+from graft.activations.maps import maps_for_training
 from graft.activations.store import Store, default_folder
 from graft.core import paths
 from graft.core.files import read_json, replacing, write_bytes, write_json
@@ -42,8 +43,11 @@ def main() -> None:
     if parameters.extract.precision == "int8":
         compile_in_int8(table.part("train"))
     with Store(default_folder()) as store:
-        # The maps too, for fine_tune to find them in the store.
-        activations = frozen_activations(parameters.extract, ("map", "features"), augment, store, network)
+        outputs = ("map", "features")
+        # The maps too, for fine_tune to find them in the store, but not where it computes them itself.
+        count = len(images) + len(train) * max(parameters.head.views, parameters.augment.views)
+        stored = outputs if maps_for_training(parameters.fine_tune.maps, count).stored else ("features",)
+        activations = frozen_activations(parameters.extract, outputs, augment, store, network, stored)
         computed = activations.fill(images + views)
         # Both files are complete before either replaces an earlier one.
         with ExitStack() as both:

@@ -1,4 +1,4 @@
-"""Stage fine_tune: train the top of the backbone on stored activations, starting from the head."""
+"""Stage fine_tune: train the top of the backbone on the maps of the frozen trunk, starting from the head."""
 
 import math
 
@@ -21,13 +21,13 @@ with importing():
     from graft.backbone.frozen import feature_network, frozen_backbone
     from graft.heads.attach import trainable_network
     from graft.training.checkpoint import Checkpoint, identity
-    from graft.training.fine_tune import examples, fine_tune, outcome, resolved_settings, views_in_epochs
-    from graft.training.loop import Row
+    from graft.training.fine_tune import examples, fine_tune, maps_of, outcome, resolved_settings, views_in_epochs
+    from graft.training.gpu import faults, prepare, require_deterministic, training_gpu
+    from graft.training.loop import COLUMNS, Row
     from graft.training.precision import used_numbers
 
 # What training reads, besides the settings. data/split.csv has the hash of each image.
 FILES = (paths.SPLIT, paths.CLASSES, paths.HEAD, paths.BACKBONE_DESCRIPTION, paths.BACKBONE_WEIGHTS)
-HISTORY_COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
 def fine_tuned(
@@ -40,17 +40,20 @@ def fine_tuned(
     """Train the network in place; return what `graft.training.fine_tune.fine_tune` returns."""
     train, validation = table.part("train"), table.part("validation")
     train_images, validation_images = (image_requests(part.files(), part.sha256) for part in (train, validation))
-    settings = resolved_settings(parameters.fine_tune, len(train))
+    settings = resolved_settings(parameters.fine_tune, len(train), training_gpu())
     epochs = int(settings.epochs)
     # No more views than the epochs read. They are the first ones: the store has those that the head was trained on.
     views = min(parameters.augment.views, epochs - 1)
+    maps, engine = maps_of(table, parameters)
+    print(maps.line, flush=True)
     with Store(default_folder()) as store:
-        activations = frozen_activations(parameters.extract, ("map",), augment, store, feature_network)
-        wanted = views_in_epochs(train_images, epochs, views)
-        computed = activations.fill(wanted + validation_images)
-        print(f"{len(wanted)} views of {len(train)} images, {computed} computed now", flush=True)
+        activations = frozen_activations(engine, ("map",), augment, store, feature_network, maps.outputs)
+        if maps.stored:
+            wanted = views_in_epochs(train_images, epochs, views)
+            computed = activations.fill(wanted + validation_images)
+            print(f"{len(wanted)} views of {len(train)} images, {computed} computed now", flush=True)
         steps = epochs * math.ceil(len(train) / settings.batch_size)
-        with Progress(name="steps", total=steps) as bar:
+        with Progress(name="steps", total=steps) as bar, faults(settings):
             return fine_tune(
                 model,
                 examples(activations, train_images, train.labels, views, bar.update),
@@ -65,22 +68,19 @@ def fine_tuned(
             )
 
 
-def checkpoint_of(parameters: params.Parameters, augment: dict[str, object]) -> Checkpoint:
-    """Return the checkpoint of these settings with the files that are there now."""
-    settings = parameters.fine_tune.model_dump() | {"lr": parameters.lr, "seed": parameters.seed}
-    settings |= used_numbers(settings["precision"]) | in_metrics(parameters.extract)
-    settings["views"] = augment | {"views": parameters.augment.views}
-    return Checkpoint(paths.checkpoint(identity(settings, (*FILES, *networks(parameters.extract, ("map",))))))
-
-
 def main() -> None:
     parameters = params.load()
     settings, augment = parameters.fine_tune, view_settings(parameters.augment, parameters.dataset)
+    gpu = prepare(settings)
     table = read_image_table()
     head, classes = read_head(paths.HEAD)
     table.require_classes(classes, paths.HEAD)
     model = trainable_network(frozen_backbone(), head)
-    checkpoint = checkpoint_of(parameters, augment) if settings.resume else None
+    require_deterministic(model, settings)
+    used = {"flip": augment["flip"]} | used_numbers(settings.precision, gpu) | in_metrics(maps_of(table, parameters)[1])
+    training = parameters.model_dump(include={"lr", "seed", "augment", "fine_tune"}) | augment | used
+    files = (*FILES, *networks(parameters.extract, ("map",)))
+    checkpoint = Checkpoint(paths.checkpoint(identity(training, files))) if settings.resume else None
     if settings.epochs:
         history, share, figures = fine_tuned(model, table, parameters, augment, checkpoint)
     else:
@@ -88,9 +88,8 @@ def main() -> None:
         history, share, figures = [], 0.0, read_json(paths.HEAD_METRICS)["head_validation"]
     with replacing(paths.FINE_TUNED) as path:
         model.save_weights(path)
-    write_rows(paths.HISTORY, HISTORY_COLUMNS, history)
-    used = {"interpolation": share, "flip": augment["flip"]} | used_numbers(settings.precision)
-    write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures} | used | in_metrics(parameters.extract))
+    write_rows(paths.HISTORY, COLUMNS, history)
+    write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures, "interpolation": share} | used)
     if checkpoint:
         checkpoint.delete()
     print(f"{outcome(history, settings.monitor, share)}: {figures['accuracy']:.4f} of the validation images")

@@ -22,6 +22,8 @@ FINE_TUNE = {
     "ema": 0.0,
     "interpolation": 1.0,
     "precision": "float32",
+    "deterministic": False,
+    "maps": "stored",
     "resume": False,
     "tensorboard": False,
 }

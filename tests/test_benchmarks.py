@@ -242,6 +242,33 @@ def test_each_processor_has_a_table_of_its_own():
     assert [claim in second for claim in ("| one |", "| two |")] == [False, True]
 
 
+def test_a_gpu_has_a_table_of_its_own_after_those_of_the_processors(tmp_path):
+    options = given("--results", tmp_path)
+    assert results.write("gpu", options, [row(claim="on a card")], gpu="A card") == tmp_path / "gpu.json"
+    results.write("extract", options, [row(claim="on the CPU")])
+    cpu, gpu = report.page(report.read(tmp_path)).split("## A card\n")
+    assert "| on the CPU |" in cpu
+    assert "| on a card |" in gpu
+    assert f"random; A card; {results.processor()}" in gpu
+    assert "Not measured here" not in gpu
+
+
+def test_without_a_gpu_its_benchmark_says_so_and_writes_nothing(tmp_path):
+    done = sides.python("benchmarks.gpu", "--results", tmp_path, CUDA_VISIBLE_DEVICES="-1")
+    assert done.output == "benchmarks.gpu: not run on a GPU, for TensorFlow sees none; nothing is written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_gpu_runs_with_a_cpu_in_its_place(tmp_path):
+    small = ("--images", 40, "--size", 32, "--batch-size", 8, "--results", tmp_path, "--allow-cpu")
+    done = sides.python("benchmarks.gpu", *small, CUDA_VISIBLE_DEVICES="-1")
+    written = json.loads((tmp_path / "gpu.json").read_text())
+    assert [one["claim"] for one in written["rows"] if one["kind"] == "distance" and one["measured"][0] > 1e-3] == []
+    assert len(written["rows"]) == 4
+    assert report.section(report.title(written), [written]) in done.output
+
+
 def test_a_folder_is_called_by_the_processor():
     assert results.folder_name("A(R) Chip  (family 25), with AVX-512") == "a-r-chip-family-25-with-avx-512"
 

@@ -8,6 +8,7 @@ import pytest
 from graft.core.files import write_json
 
 CLEAN = ("KERAS_HOME", "KERAS_BACKEND", "KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "MPLBACKEND", "MATPLOTLIBRC")
+CLEAN += ("TF_FORCE_GPU_ALLOW_GROWTH",)
 USERS_KERAS = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first", "backend": "torch"}
 COMPILED = """\
 import hashlib, os, sys
@@ -73,6 +74,12 @@ def test_networks_have_the_same_bytes_whatever_the_users_keras_settings(printed,
     users = {"KERAS_HOME": home, "KERAS_BACKEND": "jax", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     assert printed(COMPILED, **users) == printed_here(COMPILED)
     assert json.loads((tmp_path / "keras/keras.json").read_text()) == USERS_KERAS
+
+
+def test_tensorflow_takes_the_memory_of_a_gpu_as_it_needs_it_unless_the_user_says_otherwise(printed):
+    growth = "import graft, os\nprint(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'])"
+    assert printed(growth) == "true\n"
+    assert printed(growth, TF_FORCE_GPU_ALLOW_GROWTH="false") == "false\n"
 
 
 def test_keras_has_its_defaults_whatever_variables_name_and_even_if_keras_json_is_wrong(printed, tmp_path):

@@ -170,8 +170,9 @@ def wait_until(condition, process, clone):
 
 
 @pytest.mark.slow
-def test_fine_tuning_goes_on_from_its_checkpoint_and_gives_the_same_bytes(clone, tmp_path):
-    clone.set(fine_tune__epochs=40, fine_tune__dropout=0.2)
+@pytest.mark.parametrize("maps", ["stored", "computed"])
+def test_fine_tuning_goes_on_from_its_checkpoint_and_gives_the_same_bytes(clone, tmp_path, maps):
+    clone.set(fine_tune__epochs=40, fine_tune__dropout=0.2, fine_tune__maps=maps)
     clone.dvc("repro", "train_head")
     whole = clone.copied(tmp_path / "whole")
     whole.dvc("repro", "fine_tune")

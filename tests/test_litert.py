@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+from graft.activations import litert
 from graft.activations.litert import Network
 from graft.backbone.compile import compile_network
 from graft.core.errors import GraftError
 from graft.core.files import sha256_of
-from graft.core.threads import in_order
+from graft.core.threads import in_order, usable_cpus
 
 
 @pytest.fixture
@@ -61,6 +62,15 @@ def test_every_thread_gives_the_same_bits(compiled, images):
     network = Network(compiled.trunk, compiled.top)
     alone = [network(image)[1].tobytes() for image in images]
     assert [outputs[1].tobytes() for outputs in in_order(network, images)] == alone
+
+
+def test_interpreters_are_used_again_by_other_threads(compiled, images, monkeypatch):
+    made, interpreter = [], litert._interpreter
+    monkeypatch.setattr(litert, "_interpreter", lambda model: made.append(model) or interpreter(model))
+    network = Network(compiled.trunk)
+    for _ in range(5):
+        list(in_order(network, images))
+    assert 1 <= len(made) <= usable_cpus()
 
 
 def test_the_image_is_left_as_it_is(compiled, images):

@@ -220,7 +220,12 @@ def test_a_missing_key_is_named(project, key, name):
         ({"display_names": {"daisy": ""}}, "display_names is '': String should have at least 1 character"),
         (
             {"fine_tune__precision": "half"},
-            "fine_tune.precision is 'half': Input should be 'auto', 'float32' or 'bfloat16'",
+            "fine_tune.precision is 'half': Input should be 'auto', 'float32', 'bfloat16' or 'float16'",
+        ),
+        ({"fine_tune__maps": "cached"}, "fine_tune.maps is 'cached': Input should be 'auto', 'stored' or 'computed'"),
+        (
+            {"fine_tune__deterministic": "sometimes"},
+            "fine_tune.deterministic is 'sometimes': Input should be a valid boolean, unable to interpret input",
         ),
         ({"fine_tune__warmup": 1.0}, "fine_tune.warmup is 1.0: Input should be from 0 and below 1"),
         ({"fine_tune__batch_size": 0}, "fine_tune.batch_size is 0: Input should be from 1 to 65,536"),

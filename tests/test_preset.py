@@ -22,7 +22,7 @@ PRESETS = yaml.safe_load((ROOT / "presets.yaml").read_text(encoding="utf-8"))
 # What is not part of a recipe: the data, what a user wants of the machine, and what happens after training.
 KEPT = [
     *("dataset", "dataset_sha256", "strict", "seed", "split", "display_names", "limits", "gate", "predict", "extract"),
-    *("export.formats", "fine_tune.precision", "fine_tune.resume"),
+    *("export.formats", "fine_tune.precision", "fine_tune.deterministic", "fine_tune.maps", "fine_tune.resume"),
 ]
 
 

@@ -89,20 +89,24 @@ def conditions(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def write(name: str, options: argparse.Namespace, rows: Sequence[Row]) -> None:
-    """Write the figures of a benchmark to `options.results`/PROCESSOR/NAME.json, in place of earlier ones."""
+def write(name: str, options: argparse.Namespace, rows: Sequence[Row], gpu: str | None = None) -> Path:
+    """Write the figures of a benchmark in place of earlier ones; return the path of the file.
+
+    It is `options.results`/PROCESSOR/NAME.json, or `options.results`/NAME.json where a GPU was measured.
+    """
     written = {
         "benchmark": name,
         "conditions": conditions(options),
-        "machine": machine(),
+        "machine": machine() | ({"gpu": gpu} if gpu else {}),
         "versions": versions(),
         "rows": [_rounded(asdict(row)) for row in rows],
     }
-    path = options.results / folder_name(written["machine"]["processor"]) / f"{name}.json"
+    path = options.results / ("" if gpu else folder_name(written["machine"]["processor"])) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
     beside.write_bytes((json.dumps(written, indent=2) + "\n").encode("utf-8"))
     os.replace(beside, path)
+    return path
 
 
 def _rounded(value: object) -> object:

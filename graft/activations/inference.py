@@ -32,15 +32,26 @@ class Activations:
     outputs : the name of each network's output: "map", "features".
     pixels : how a file becomes the network's input.
     store : where activations are kept.
+    stored : the outputs that are kept there; None for all. The others are computed each time that they are read.
     """
 
-    def __init__(self, engine: Engine, outputs: Sequence[str], pixels: Pixels, store: Store) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        outputs: Sequence[str],
+        pixels: Pixels,
+        store: Store,
+        stored: Sequence[str] | None = None,
+    ) -> None:
         self._engine = engine
         self._outputs = tuple(outputs)
         self._pixels = pixels
         self._store = store
+        self._stored = self._outputs if stored is None else tuple(stored)
         self._namespaces = {
-            (output, of_views): self._namespace(output, of_views) for output in outputs for of_views in (False, True)
+            (output, of_views): self._namespace(output, of_views)
+            for output in self._stored
+            for of_views in (False, True)
         }
 
     def _namespace(self, output: str, of_views: bool) -> str:
@@ -64,8 +75,8 @@ class Activations:
     def fill(self, requests: Sequence[Request]) -> int:
         """Compute the last output where the store lacks it, with a progress bar; return how many views that were.
 
-        The outputs of the networks before are stored too. Of several processes with the same network, one at a time
-        computes; the others wait, and find what it has stored.
+        The outputs of the networks before are stored too. The last output must be one that the store keeps. Of several
+        processes with the same network, one at a time computes; the others wait, and find what it has stored.
 
         Raises
         ------
@@ -127,14 +138,16 @@ class Activations:
         self._put(pending)
 
     def _put(self, results: Sequence[tuple[Request, dict[str, np.ndarray]]]) -> None:
-        for output in self._outputs:
+        for output in self._stored:
             arrays = {request.key: outputs[output] for request, outputs in results if output in outputs}
             for namespace, keys in self._by_namespace(output, (request for request, _ in results)).items():
                 self._store.put_many(namespace, {key: arrays[key] for key in keys if key in arrays})
 
     def _by_namespace(self, output: str, requests: Iterable[Request]) -> dict[str, list[str]]:
-        """Return the keys of requests by the namespace that has their output."""
+        """Return the keys of requests by the namespace that has their output; none of an output that is not stored."""
         keys: dict[str, list[str]] = defaultdict(list)
+        if output not in self._stored:
+            return keys
         for request in requests:
             keys[self._namespaces[output, request.view > 0]].append(request.key)
         return keys
@@ -162,7 +175,12 @@ def write_features(activations: Activations, requests: Sequence[Request], shape:
 
 
 def frozen_activations(
-    settings: Extract, outputs: Sequence[str], augment: Mapping[str, Any], store: Store, build: Build | None = None
+    settings: Extract,
+    outputs: Sequence[str],
+    augment: Mapping[str, Any],
+    store: Store,
+    build: Build | None = None,
+    stored: Sequence[str] | None = None,
 ) -> Activations:
     """Return the activations of the frozen backbone in data/backbone.
 
@@ -173,10 +191,11 @@ def frozen_activations(
     augment : settings of the augmented views, as `view_settings` returns them.
     store : where activations are kept.
     build : as for `open_engine`.
+    stored : as for `Activations`.
     """
     backbone = read_json(paths.BACKBONE_DESCRIPTION)
     pixels = Pixels(backbone["image_size"], backbone["resize"], augment)
-    return Activations(open_engine(settings, outputs, build), outputs, pixels, store)
+    return Activations(open_engine(settings, outputs, build), outputs, pixels, store, stored)
 
 
 def _required(outcome: Outcome, output: str) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Compiled networks run by LiteRT alone; TensorFlow is never imported."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -18,8 +20,8 @@ LOADING = threading.Lock()
 class Network:
     """Compiled networks in a chain: the output of each is the input of the next.
 
-    Several threads may call it at once: each has its own interpreters, which use one thread. Results do not depend on
-    the number of threads.
+    Several threads may call it at once: each call has interpreters to itself, which use one thread and are used again.
+    Results do not depend on the number of threads.
 
     Parameters
     ----------
@@ -40,8 +42,10 @@ class Network:
 
     def __init__(self, *models: Path | bytes) -> None:
         self._models = models
-        self._local = threading.local()
-        self.input_shape = tuple(int(side) for side in self._chain()[0].get_input_details()[0]["shape"][1:])
+        # Interpreters that no thread uses now.
+        self._idle: list[list[Interpreter]] = []
+        with self._chain() as chain:
+            self.input_shape = tuple(int(side) for side in chain[0].get_input_details()[0]["shape"][1:])
 
     @cached_property
     def sha256(self) -> list[str]:
@@ -59,24 +63,40 @@ class Network:
         ----------
         image : array of `input_shape`; uint8 RGB for a network that starts at the image, else float32.
         """
-        outputs = []
-        for interpreter in self._chain():
-            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[np.newaxis])
-            interpreter.invoke()
-            image = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
-            outputs.append(image)
-        return outputs
+        with self._chain() as chain:
+            return _run(chain, image)
 
     def all_outputs(self, image: np.ndarray) -> list[np.ndarray]:
         """Return all outputs of the last network, in its order, without the batch axis; `image` as above."""
-        self(image)
-        last = self._chain()[-1]
-        return [last.get_tensor(output["index"])[0] for output in last.get_output_details()]
+        with self._chain() as chain:
+            _run(chain, image)
+            return [chain[-1].get_tensor(output["index"])[0] for output in chain[-1].get_output_details()]
 
-    def _chain(self) -> list[Interpreter]:
-        if not hasattr(self._local, "chain"):
-            self._local.chain = [_interpreter(model) for model in self._models]
-        return self._local.chain
+    @contextmanager
+    def _chain(self) -> Iterator[list[Interpreter]]:
+        try:
+            chain = self._idle.pop()
+        except IndexError:
+            chain = [_interpreter(model) for model in self._models]
+        try:
+            yield chain
+        finally:
+            self._idle.append(chain)
+
+
+def output_shape(model: Path) -> tuple[int, ...]:
+    """Return the shape of a compiled network's first output, without the batch axis; it raises what `Network` does."""
+    return tuple(int(side) for side in _interpreter(model).get_output_details()[0]["shape"][1:])
+
+
+def _run(chain: list[Interpreter], image: np.ndarray) -> list[np.ndarray]:
+    outputs = []
+    for interpreter in chain:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[np.newaxis])
+        interpreter.invoke()
+        image = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+        outputs.append(image)
+    return outputs
 
 
 def _interpreter(model: Path | bytes) -> Interpreter:

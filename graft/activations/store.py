@@ -53,6 +53,11 @@ def namespace_of(fields: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(fields), sort_keys=True).encode("ascii")).hexdigest()
 
 
+def default_limit() -> int:
+    """Return the bytes of $GRAFT_STORE_LIMIT, such as "5GB", or else of 20 GB."""
+    return parse_size(os.environ.get("GRAFT_STORE_LIMIT") or DEFAULT_LIMIT, "GRAFT_STORE_LIMIT")
+
+
 def default_folder() -> Path:
     """Return $GRAFT_STORE, or else .cache/activations in the repository."""
     return Path(os.environ.get("GRAFT_STORE") or cache_folder() / "activations")
@@ -74,9 +79,9 @@ class Store:
     folder
         Created when the first array is put.
     limit_bytes
-        The size to stay under; by default $GRAFT_STORE_LIMIT, such as "5GB", or 20 GB. Before the store grows over it,
-        the namespaces unused longest are removed. A namespace that any open store has read, asked for or written stays:
-        if those alone are over the limit, one line says so and the folder grows.
+        The size to stay under; None for `default_limit`. Before the store grows over it, the namespaces unused longest
+        are removed. A namespace that any open store has read, asked for or written stays: if those alone are over the
+        limit, one line says so and the folder grows.
 
     Raises
     ------
@@ -86,16 +91,13 @@ class Store:
     """
 
     def __init__(self, folder: str | Path, limit_bytes: int | None = None) -> None:
-        if limit_bytes is None:
-            limit = os.environ.get("GRAFT_STORE_LIMIT") or DEFAULT_LIMIT
-            limit_bytes = parse_size(limit, "GRAFT_STORE_LIMIT")
         self.folder = Path(folder)
         if kind := network_type(self.folder):
             raise GraftError(
                 f"{self.folder}: it is on a network file system ({kind}), where several machines would damage the "
                 "store; set GRAFT_STORE to a folder on a disk of this machine"
             )
-        self.limit_bytes = limit_bytes
+        self.limit_bytes = default_limit() if limit_bytes is None else limit_bytes
         self.dropped = 0
         self._files = RecordFolder(self.folder)
         self._bytes_before_measuring = 0

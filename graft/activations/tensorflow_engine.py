@@ -6,7 +6,8 @@ images were left.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -27,16 +28,13 @@ Decoded = tuple[Request, np.ndarray | UnreadableImageError]
 Batch = list[Decoded]
 
 
+@cache
 def gpu_names() -> list[str]:
     """Return the names of the GPUs that TensorFlow sees, such as "NVIDIA H100 80GB HBM3"."""
     with importing():
         import tensorflow as tf
     with hidden():
         gpus = tf.config.list_physical_devices("GPU")
-        for gpu in gpus:
-            # Other programs get what is not used. It is too late where TensorFlow computes already.
-            with suppress(RuntimeError):
-                tf.config.experimental.set_memory_growth(gpu, enable=True)
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     return [detail.get("device_name", "GPU") for detail in details]
 
@@ -112,8 +110,9 @@ class TensorFlow:
         if size not in self._functions:
             with importing():
                 import tensorflow as tf
-            # Else a GPU of today rounds the factors of each product to 11 bits.
-            tf.config.experimental.enable_tensor_float_32_execution(self._precision != "float32")
+            if self._precision == "float32":
+                # Else a GPU of today rounds the factors of each product to 11 bits.
+                tf.config.experimental.enable_tensor_float_32_execution(False)
             network = self._build()
             signature = [tf.TensorSpec((self._batch_size, size, size, 3), tf.uint8)]
 

@@ -16,6 +16,8 @@ from types import ModuleType
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Convolutions by oneDNN are twice as fast. The default depends on the processor, but the results must not.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Of a GPU's memory TensorFlow takes what it needs, not all: other programs use it too.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 # Figures go to files. Jupyter exports a backend that exists in its own processes alone.
 os.environ["MPLBACKEND"] = "agg"
 # An empty file: no style of the user's.

@@ -164,7 +164,9 @@ class FineTune(Section):
     mixup: Annotated[float, Range(0, 100)]
     ema: Share
     interpolation: Annotated[float, Range(0, 1, above=True)] | Auto
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+    deterministic: bool
+    maps: Literal["auto", "stored", "computed"]
     resume: bool
     tensorboard: bool
 

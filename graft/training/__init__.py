@@ -1,1 +1,1 @@
-"""Fine-tuning the top of the network on stored activations, and what makes a step fast."""
+"""Fine-tuning the top of the network on the maps of the frozen trunk, and what makes a step fast."""

@@ -36,19 +36,21 @@ class _MatrixProduct(keras.layers.Conv2D):
         return self.activation(tf.reshape(outputs, (-1, height, width, self.filters)))
 
 
-class _SmallDepthwise(keras.layers.DepthwiseConv2D):
-    """A depthwise convolution of a small map as a matrix product for each channel.
+class DepthwiseByMatrices(keras.layers.DepthwiseConv2D):
+    """A depthwise convolution as a matrix product for each channel: fast for a small map, and deterministic on a GPU.
 
     A channel's matrix (outputs, inputs) has the kernel's value for each pair of an output place and an input place, and
     0 where the kernel does not reach from one to the other.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Return the convolved maps."""
         height, width, channels = inputs.shape[1:]
         places, (rows, columns) = _kernel_places((height, width), self.kernel_size, self.strides)
         # "kernel", "inputs" and "outputs" in these shapes: how many places (height x width) each has.
         kernel = tf.reshape(self.kernel, (-1, channels))  # (kernel, channels)
-        matrices = tf.matmul(kernel, places, transpose_a=True)  # (channels, outputs * inputs)
+        # In mixed precision the kernel is not float32.
+        matrices = tf.matmul(kernel, tf.cast(places, kernel.dtype), transpose_a=True)  # (channels, outputs * inputs)
         matrices = tf.reshape(matrices, (channels, rows * columns, height * width))  # (channels, outputs, inputs)
         maps = tf.reshape(inputs, (-1, height * width, channels))  # (batch, inputs, channels)
         outputs = tf.matmul(matrices, tf.transpose(maps, (2, 1, 0)))  # (channels, outputs, batch)
@@ -188,13 +190,17 @@ def _is_pointwise(layer: keras.Layer) -> bool:
     )
 
 
-def _is_small_depthwise(layer: keras.Layer) -> bool:
+def takes_matrices(layer: keras.Layer) -> bool:
+    """Return whether a layer can be `DepthwiseByMatrices`, whatever the size of its map."""
     return (
         type(layer) is keras.layers.DepthwiseConv2D
         and (layer.padding, layer.dilation_rate, layer.depth_multiplier) == ("same", (1, 1), 1)
         and _has_known_size(layer)
-        and layer.input.shape[1] * layer.input.shape[2] <= SMALL_MAP
     )
+
+
+def _is_small_depthwise(layer: keras.Layer) -> bool:
+    return takes_matrices(layer) and layer.input.shape[1] * layer.input.shape[2] <= SMALL_MAP
 
 
 def _is_biased_depthwise(layer: keras.Layer) -> bool:
@@ -214,6 +220,6 @@ def _has_known_size(layer: keras.Layer) -> bool:
 # The first form whose condition a layer meets; other layers do not change.
 FORMS = (
     (_is_pointwise, _MatrixProduct),
-    (_is_small_depthwise, _SmallDepthwise),
+    (_is_small_depthwise, DepthwiseByMatrices),
     (_is_biased_depthwise, _Depthwise),
 )

@@ -7,14 +7,18 @@ from typing import Any
 import keras
 import numpy as np
 
+from graft.activations.engines import in_metrics
 from graft.activations.inference import Activations
+from graft.activations.maps import Maps, maps_for_training
 from graft.activations.requests import Request
 from graft.heads.attach import set_temperature
+from graft.images.table import ImageTable
 from graft.images.view_order import view_in_epoch
 from graft.scores import metrics
 from graft.scores.calibration import fit_temperature
 from graft.scores.loss import softmax
 from graft.settings import params
+from graft.settings.extract import Extract
 from graft.training import loop
 from graft.training.batches import Examples
 from graft.training.precision import supported_precision
@@ -26,18 +30,29 @@ EPOCHS = 8
 STEPS = 300
 
 
-def resolved_settings(settings: params.FineTune, training_images: int) -> params.FineTune:
+def resolved_settings(settings: params.FineTune, training_images: int, gpu: str | None = None) -> params.FineTune:
     """Return the settings with a number of epochs and a precision in place of ``auto``.
 
     Parameters
     ----------
     settings : `fine_tune` of params.yaml.
     training_images : how many there are, from 1.
+    gpu : as for `supported_precision`.
     """
     epochs = settings.epochs
     if epochs == "auto":
         epochs = max(EPOCHS, math.ceil(STEPS / math.ceil(training_images / settings.batch_size)))
-    return settings.model_copy(update={"epochs": epochs, "precision": supported_precision(settings.precision)})
+    precision = supported_precision(settings.precision, gpu=gpu)
+    return settings.model_copy(update={"epochs": epochs, "precision": precision})
+
+
+def maps_of(table: ImageTable, parameters: params.Parameters) -> tuple[Maps, Extract]:
+    """Return where the maps come from, and the settings of what computes them."""
+    views = len(table.part("train")) * parameters.augment.views
+    maps = maps_for_training(parameters.fine_tune.maps, len(table) + views)
+    engine = maps.engine(parameters.extract, parameters.fine_tune.batch_size)
+    by = "".join(f"; engine: {name}" for name in in_metrics(engine).values())
+    return maps._replace(line=maps.line + by), engine
 
 
 def views_in_epochs(images: Sequence[Request], epochs: int, views: int) -> list[Request]:
@@ -60,7 +75,7 @@ def examples(
     views: int,
     on_batch: Callable[[], object] = lambda: None,
 ) -> Examples:
-    """Return the stored maps of images as examples for `loop.train`.
+    """Return the maps of images as examples for `loop.train`.
 
     Parameters
     ----------

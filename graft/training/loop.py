@@ -1,4 +1,4 @@
-"""Trains the top of a network on stored activations, as fast as TensorFlow on a CPU allows.
+"""Trains the top of a network on the maps of the frozen trunk, as fast as TensorFlow on a CPU allows.
 
 The top is the part of the network above the cut (`graft.backbone.cut`), with the head on it. Optimisers, schedules,
 losses and callbacks are Keras's own; only the loop is written here. A step takes less time than in Keras's `fit`, for
@@ -26,10 +26,13 @@ from graft.training.batches import Batch, Examples, mixup_weights, ordered_batch
 from graft.training.checkpoint import Checkpoint
 from graft.training.fast_gradients import with_fast_gradients
 from graft.training.flat_network import FlatNetwork
+from graft.training.gpu import training_copy, training_gpu
 from graft.training.layer_decay import decay_rates
+from graft.training.precision import FLOAT16
 
 # An epoch's figures by their names, as `train` describes them.
 Row = dict[str, float]
+COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
 def train(
@@ -44,7 +47,7 @@ def train(
     *,
     checkpoint: Checkpoint | None = None,
 ) -> list[Row]:
-    """Train a network on stored maps, in place; return the figures of each epoch.
+    """Train a network on maps, in place; return the figures of each epoch.
 
     Layers run in inference mode: the statistics of BatchNorms do not change. Layers with ``trainable = False`` do not
     change. With the same number of threads, the same arguments give the same weights to the last bit, whatever the
@@ -86,7 +89,7 @@ def train(
     if not settings.epochs:
         return []
     epochs = int(settings.epochs)
-    twin = with_fast_gradients(model, settings.precision)
+    twin = training_copy(model, settings)
     flat = FlatNetwork(twin)
     steps = math.ceil(len(examples.labels) / settings.batch_size)
     flat.compile(optimizer=_optimizer(twin, flat, settings, lr, steps * epochs))
@@ -155,6 +158,9 @@ def _optimizer(
     optimizer.exclude_from_weight_decay(var_list=[model.vectors])
     if not one_rate:
         decay_rates(optimizer, model, network, settings.layer_decay, settings.weight_decay)
+    if settings.precision == FLOAT16:
+        # Small gradients are 0 in float16.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(model.trainable_variables)
     return optimizer
 
@@ -192,8 +198,8 @@ def _training_step(
         from_logits=True, label_smoothing=settings.label_smoothing, reduction=None
     )
 
-    # By XLA the update reads and writes each vector once.
-    @tf.function(autograph=False, jit_compile=True)
+    # By XLA the update reads and writes each vector once. Not on a GPU, where that was not tried.
+    @tf.function(autograph=False, jit_compile=not training_gpu())
     def update(*gradients: tf.Tensor) -> None:
         optimizer.apply(gradients, variables)
 
@@ -205,7 +211,7 @@ def _training_step(
         with tf.GradientTape() as tape, flat.in_use():
             outputs = head(dropout(body(maps, training=False), training=True))
             losses = weights * loss_of(targets, outputs)
-            loss = tf.reduce_sum(losses) / tf.reduce_sum(weights)
+            loss = optimizer.scale_loss(tf.reduce_sum(losses) / tf.reduce_sum(weights))
         rate = tf.convert_to_tensor(optimizer.learning_rate)
         update(*tape.gradient(loss, variables))
         right = tf.cast(tf.argmax(outputs, axis=-1, output_type=labels.dtype) == labels, tf.float32)
