@@ -20,7 +20,8 @@ with importing():
 
     from graft.backbone.frozen import feature_network, frozen_backbone
     from graft.heads.attach import trainable_network
-    from graft.training.checkpoint import Checkpoint, identity
+    from graft.training.checkpoint import Checkpoint, checkpoint_of
+    from graft.training.devices import this_process
     from graft.training.fine_tune import examples, fine_tune, outcome, resolved_settings, views_in_epochs
     from graft.training.loop import Row
     from graft.training.precision import used_numbers
@@ -65,34 +66,31 @@ def fine_tuned(
             )
 
 
-def checkpoint_of(parameters: params.Parameters, augment: dict[str, object]) -> Checkpoint:
-    """Return the checkpoint of these settings with the files that are there now."""
-    settings = parameters.fine_tune.model_dump() | {"lr": parameters.lr, "seed": parameters.seed}
-    settings |= used_numbers(settings["precision"]) | in_metrics(parameters.extract)
-    settings["views"] = augment | {"views": parameters.augment.views}
-    return Checkpoint(paths.checkpoint(identity(settings, FILES)))
-
-
 def main() -> None:
+    # First: TensorFlow can join a cluster only before it computes anything.
+    devices = this_process()
     parameters = params.load()
     settings, augment = parameters.fine_tune, view_settings(parameters.augment, parameters.dataset)
     table = read_image_table()
     head, classes = read_head(paths.HEAD)
     table.require_classes(classes, paths.HEAD)
     model = trainable_network(frozen_backbone(), head)
-    checkpoint = checkpoint_of(parameters, augment) if settings.resume else None
+    checkpoint = checkpoint_of(parameters, augment, FILES)
     if settings.epochs:
-        history, share, figures = fine_tuned(model, table, parameters, augment, checkpoint)
+        history, share, figures = fine_tuned(model, table, parameters, augment, checkpoint if settings.resume else None)
     else:
         # Without training the network gives what the head gives.
         history, share, figures = [], 0.0, read_json(paths.HEAD_METRICS)["head_validation"]
+    if not devices.chief:
+        print("trained; worker 0 writes the results")
+        return
     with replacing(paths.FINE_TUNED) as path:
         model.save_weights(path)
     write_rows(paths.HISTORY, HISTORY_COLUMNS, history)
     used = {"interpolation": share, "flip": augment["flip"]} | used_numbers(settings.precision)
-    write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures} | used | in_metrics(parameters.extract))
-    if checkpoint:
-        checkpoint.delete()
+    used |= in_metrics(parameters.extract) | devices.in_metrics()
+    write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures} | used)
+    checkpoint.delete()
     print(f"{outcome(history, settings.monitor, share)}: {figures['accuracy']:.4f} of the validation images")
 
 
