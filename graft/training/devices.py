@@ -6,8 +6,8 @@ strategies do the communication: MirroredStrategy in one process, MultiWorkerMir
 """
 
 import os
+import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -23,6 +23,14 @@ from graft.training.tf_config import Cluster, read_cluster
 # How long a worker waits for the others when it starts.
 START_SECONDS = 600.0
 LENGTH_BYTES = 8
+# A program that kills its parent, with a line, if its input stays open for so many seconds. No thread could do that: no
+# other thread of Python runs while TensorFlow waits for a cluster.
+KILLER = """\
+import os, select, sys
+if not select.select([0], [], [], float(sys.argv[1]))[0]:
+    print(f"error: {sys.argv[2]}", file=sys.stderr, flush=True)
+    os.kill(os.getppid(), 9)
+"""
 
 
 class Devices:
@@ -168,8 +176,7 @@ def joined(cluster: Cluster, seconds: float = START_SECONDS) -> Devices:
     Parameters
     ----------
     cluster : from TF_CONFIG.
-    seconds : to wait for the others. Then the process ends with status 1 and a line: TensorFlow's own waiting cannot be
-        interrupted.
+    seconds : to wait for the others. Then the process is killed, with a line.
     """
     address = cluster.workers[cluster.index]
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
@@ -180,7 +187,7 @@ def joined(cluster: Cluster, seconds: float = START_SECONDS) -> Devices:
         rpc_layer="grpc",
     )
     print(f"worker {cluster.index} of {', '.join(cluster.workers)}: waiting for the others", flush=True)
-    # Python sees no Ctrl+C while TensorFlow waits.
+    # Python does not see Ctrl+C while TensorFlow waits.
     end_at_interrupts()
     message = (
         f"TF_CONFIG: of {', '.join(cluster.workers)} not all have joined after {seconds:.0f} seconds; start the stage "
@@ -192,8 +199,9 @@ def joined(cluster: Cluster, seconds: float = START_SECONDS) -> Devices:
                 devices = Devices(tf.distribute.MultiWorkerMirroredStrategy(resolver), cluster)
                 found = devices.differences({})
         except (tf.errors.OpError, RuntimeError) as error:
+            reason = one_line(str(error).strip().splitlines()[0])
             raise GraftError(
-                f"TF_CONFIG: worker {cluster.index} cannot join its cluster as {address} ({_reason(error)}); each "
+                f"TF_CONFIG: worker {cluster.index} cannot join its cluster as {address} ({reason}); each "
                 "needs a free port, the same list and as many GPUs as the others"
             ) from error
     if found:
@@ -202,30 +210,13 @@ def joined(cluster: Cluster, seconds: float = START_SECONDS) -> Devices:
     return devices
 
 
-def _reason(error: Exception) -> str:
-    """Return the start of TensorFlow's message, in one line."""
-    text = str(getattr(error, "message", error)).removeprefix("Graph execution error:")
-    return one_line(next((line for line in map(str.strip, text.splitlines()) if line), type(error).__name__)[:200])
-
-
 @contextmanager
 def _ending_after(seconds: float, message: str) -> Iterator[None]:
-    """End the process with a line if the block has not ended after so many seconds."""
-
-    def end() -> None:
-        os.write(output, f"error: {message}\n".encode())
-        os._exit(1)
-
-    # The block may hide what is written to standard error.
-    output = os.dup(sys.stderr.fileno())
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
+    """Kill the process, with a line, if the block has not ended after so many seconds."""
+    command = [sys.executable, "-S", "-c", KILLER, str(seconds), message]
+    with subprocess.Popen(command, stdin=subprocess.PIPE):
+        # The end of the block closes the pipe, and so does the end of this process.
         yield
-    finally:
-        timer.cancel()
-        os.close(output)
 
 
 @contextmanager
@@ -235,7 +226,7 @@ def losing_none() -> Iterator[None]:
     Raises
     ------
     GraftError
-        If TensorFlow reports it. It does so some seconds after the worker has ended, half a minute at most.
+        If TensorFlow reports it, which takes a few seconds.
     """
     try:
         yield
@@ -244,6 +235,6 @@ def losing_none() -> Iterator[None]:
         if not devices.workers:
             raise
         raise GraftError(
-            f"TF_CONFIG: a worker of {', '.join(devices.workers)} has ended or cannot be reached ({_reason(error)}); "
-            "see why, then start all of them again"
+            f"TF_CONFIG: a worker of {', '.join(devices.workers)} has ended or cannot be reached "
+            f"({type(error).__name__}); see why, then start all of them again"
         ) from error
