@@ -118,6 +118,20 @@ def test_two_workers_train_what_one_device_does_and_end_with_the_same_weights(on
     assert not (folders[1] / "state.npz").exists()
 
 
+@pytest.mark.slow
+def test_workers_with_unequal_lists_end_in_one_line_after_the_time_to_wait():
+    first, second, other = free_addresses(3)
+    lists = [f"{first},{second}", f"{other},{second}"]
+    processes = [started("join", addresses, index, 30) for index, addresses in enumerate(lists)]
+    for process, addresses in zip(processes, lists, strict=True):
+        status, _, errors = ended(process)
+        assert status == -signal.SIGKILL
+        assert errors == (
+            f"error: TF_CONFIG: of {addresses.replace(',', ', ')} not all have joined after 30 seconds; start the stage "
+            "on each, with its own index and the same list\n"
+        )
+
+
 def both(folders, lost=0, kill_after=0):
     """Start two workers; one of them kills itself after an epoch of that number."""
     addresses = free_addresses()

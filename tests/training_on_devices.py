@@ -11,6 +11,7 @@ from neutral_settings import fine_tune_settings
 
 from graft.core.errors import run
 from graft.core.quiet import importing
+from graft.training.tf_config import Cluster
 
 with importing():
     import tensorflow as tf
@@ -18,7 +19,7 @@ with importing():
 
     from graft.training import loop
     from graft.training.checkpoint import Checkpoint
-    from graft.training.devices import this_process
+    from graft.training.devices import joined, this_process
 
 # By name: the settings, and what the network is validated on.
 RUNS = {
@@ -49,9 +50,10 @@ def main(mode, *arguments):
 
     Parameters
     ----------
-    mode : "local", for devices of this process, or "worker", for the cluster of TF_CONFIG.
+    mode : "local", for devices of this process; "worker", for the cluster of TF_CONFIG; "join", to join a cluster only.
     arguments : for "local" the number of devices and a folder; all runs are trained. For "worker" a folder, and an
-        epoch after which the process kills itself, or 0; it prints the hash of the weights too.
+        epoch after which the process kills itself, or 0; it prints the hash of the weights too. For "join" the
+        addresses, with commas between them, the index, and the seconds to wait.
     """
 
     def save(model, path):
@@ -66,6 +68,10 @@ def main(mode, *arguments):
             history, model = trained(name)
             print(json.dumps(history), flush=True)
             save(model, folder / f"{name}.npz")
+        return
+    if mode == "join":
+        addresses, index, seconds = arguments
+        joined(Cluster(tuple(addresses.split(",")), int(index)), float(seconds))
         return
     folder, kill_after = Path(arguments[0]), int(arguments[1]) if len(arguments) > 1 else 0
     this_process()

@@ -19,7 +19,7 @@ from graft.core.files import remove_leftovers, replacing, sha256_of
 from graft.core.threads import usable_cpus
 from graft.core.versions import installed_versions
 from graft.settings import params
-from graft.training.devices import this_process
+from graft.training.devices import losing_none, this_process
 from graft.training.precision import used_numbers
 
 # What Keras's callbacks count, and SwapEMAWeights knows, from one epoch to the next.
@@ -58,6 +58,7 @@ def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+@losing_none()
 def checkpoint_of(parameters: params.Parameters, augment: dict[str, object], files: Iterable[Path]) -> "Checkpoint":
     """Return the checkpoint of a run; all workers of a cluster must train the same.
 
@@ -70,7 +71,7 @@ def checkpoint_of(parameters: params.Parameters, augment: dict[str, object], fil
     Raises
     ------
     GraftError
-        If another worker has other settings, files, code or versions than the chief.
+        If another worker has other settings, files, code or versions than the chief, or is lost.
     """
     settings = parameters.fine_tune.model_dump() | {"lr": parameters.lr, "seed": parameters.seed}
     settings |= used_numbers(settings["precision"]) | in_metrics(parameters.extract) | this_process().in_metrics()
