@@ -127,8 +127,8 @@ def test_workers_with_unequal_lists_end_in_one_line_after_the_time_to_wait():
         status, _, errors = ended(process)
         assert status == -signal.SIGKILL
         assert errors == (
-            f"error: TF_CONFIG: of {addresses.replace(',', ', ')} not all have joined after 30 seconds; start the stage "
-            "on each, with its own index and the same list\n"
+            f"error: TF_CONFIG: of {addresses.replace(',', ', ')} not all have joined after 30 seconds; start the "
+            "stage on each, with its own index and the same list\n"
         )
 
 
