@@ -53,7 +53,8 @@ class Devices:
     def __init__(self, strategy: tf.distribute.Strategy | None = None, cluster: Cluster | None = None) -> None:
         self._strategy = strategy
         self.count: int = strategy.num_replicas_in_sync if strategy else 1
-        self.workers, self._index = cluster or ((), 0)
+        self.workers: tuple[str, ...] = cluster.workers if cluster else ()
+        self._index = cluster.number if cluster else 0
         self.local = self.count // max(1, len(self.workers))
         self.first = self._index * self.local
         self.chief = self._index == 0
@@ -178,15 +179,15 @@ def joined(cluster: Cluster, seconds: float = START_SECONDS) -> Devices:
     cluster : from TF_CONFIG.
     seconds : to wait for the others. Then the process is killed, with a line.
     """
-    address = cluster.workers[cluster.index]
+    address = cluster.workers[cluster.number]
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(cluster.workers)}),
         task_type="worker",
-        task_id=cluster.index,
+        task_id=cluster.number,
         num_accelerators={"GPU": len(gpu_names())},
         rpc_layer="grpc",
     )
-    print(f"worker {cluster.index} of {', '.join(cluster.workers)}: waiting for the others", flush=True)
+    print(f"worker {cluster.number} of {', '.join(cluster.workers)}: waiting for the others", flush=True)
     # Python does not see Ctrl+C while TensorFlow waits.
     end_at_interrupts()
     message = (
@@ -201,7 +202,7 @@ def joined(cluster: Cluster, seconds: float = START_SECONDS) -> Devices:
         except (tf.errors.OpError, RuntimeError) as error:
             reason = one_line(str(error).strip().splitlines()[0])
             raise GraftError(
-                f"TF_CONFIG: worker {cluster.index} cannot join its cluster as {address} ({reason}); each "
+                f"TF_CONFIG: worker {cluster.number} cannot join its cluster as {address} ({reason}); each "
                 "needs a free port, the same list and as many GPUs as the others"
             ) from error
     if found:

@@ -17,11 +17,11 @@ class Cluster(NamedTuple):
     Attributes
     ----------
     workers : the address of each, "host:port"; at least two.
-    index : from 0, the chief.
+    number : from 0, the chief.
     """
 
     workers: tuple[str, ...]
-    index: int
+    number: int
 
 
 def read_cluster(text: str) -> Cluster | None:
