@@ -88,7 +88,7 @@ def main() -> None:
         model.save_weights(path)
     write_rows(paths.HISTORY, HISTORY_COLUMNS, history)
     used = {"interpolation": share, "flip": augment["flip"]} | used_numbers(settings.precision)
-    used |= in_metrics(parameters.extract) | devices.in_metrics()
+    used = used | in_metrics(parameters.extract) | devices.in_metrics()
     write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures} | used)
     checkpoint.delete()
     print(f"{outcome(history, settings.monitor, share)}: {figures['accuracy']:.4f} of the validation images")
