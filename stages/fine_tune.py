@@ -20,7 +20,8 @@ with importing():
 
     from graft.backbone.frozen import feature_network, frozen_backbone
     from graft.heads.attach import trainable_network
-    from graft.training.checkpoint import Checkpoint, identity
+    from graft.training.checkpoint import Checkpoint, checkpoint_of
+    from graft.training.devices import this_process
     from graft.training.fine_tune import examples, fine_tune, maps_of, outcome, resolved_settings, views_in_epochs
     from graft.training.gpu import faults, prepare, require_deterministic, training_gpu
     from graft.training.loop import COLUMNS, Row
@@ -31,11 +32,7 @@ FILES = (paths.SPLIT, paths.CLASSES, paths.HEAD, paths.BACKBONE_DESCRIPTION, pat
 
 
 def fine_tuned(
-    model: keras.Model,
-    table: ImageTable,
-    parameters: params.Parameters,
-    augment: dict[str, object],
-    checkpoint: Checkpoint | None,
+    model: keras.Model, table: ImageTable, parameters: params.Parameters, checkpoint: Checkpoint | None
 ) -> tuple[list[Row], float, dict[str, float]]:
     """Train the network in place; return what `graft.training.fine_tune.fine_tune` returns."""
     train, validation = table.part("train"), table.part("validation")
@@ -46,6 +43,7 @@ def fine_tuned(
     views = min(parameters.augment.views, epochs - 1)
     maps, engine = maps_of(table, parameters)
     print(maps.line, flush=True)
+    augment = view_settings(parameters.augment, parameters.dataset)
     with Store(default_folder()) as store:
         activations = frozen_activations(engine, ("map",), augment, store, feature_network, maps.outputs)
         if maps.stored:
@@ -62,13 +60,14 @@ def fine_tuned(
                 lr=parameters.lr,
                 seed=parameters.seed,
                 log_folder=tensorboard.log_folder("fine_tune") if settings.tensorboard else None,
-                # Epochs of a run that was killed are not trained again.
-                on_epoch=lambda row: bar.skip_to(row["epoch"] * steps / epochs),
+                on_epoch=lambda row: bar.skip_to(row["epoch"] * steps / epochs),  # of a run that was killed too
                 checkpoint=checkpoint,
             )
 
 
 def main() -> None:
+    # First: TensorFlow can join a cluster only before it computes anything.
+    devices = this_process()
     parameters = params.load()
     settings, augment = parameters.fine_tune, view_settings(parameters.augment, parameters.dataset)
     gpu = prepare(settings)
@@ -78,20 +77,22 @@ def main() -> None:
     model = trainable_network(frozen_backbone(), head)
     require_deterministic(model, settings)
     used = {"flip": augment["flip"]} | used_numbers(settings.precision, gpu) | in_metrics(maps_of(table, parameters)[1])
+    used |= devices.in_metrics()
     training = parameters.model_dump(include={"lr", "seed", "augment", "fine_tune"}) | augment | used
-    files = (*FILES, *networks(parameters.extract, ("map",)))
-    checkpoint = Checkpoint(paths.checkpoint(identity(training, files))) if settings.resume else None
+    checkpoint = checkpoint_of(training, (*FILES, *networks(parameters.extract, ("map",))))
     if settings.epochs:
-        history, share, figures = fine_tuned(model, table, parameters, augment, checkpoint)
+        history, share, figures = fine_tuned(model, table, parameters, checkpoint if settings.resume else None)
     else:
         # Without training the network gives what the head gives.
         history, share, figures = [], 0.0, read_json(paths.HEAD_METRICS)["head_validation"]
+    if not devices.chief:
+        print("trained; worker 0 writes the results")
+        return
     with replacing(paths.FINE_TUNED) as path:
         model.save_weights(path)
     write_rows(paths.HISTORY, COLUMNS, history)
     write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures, "interpolation": share} | used)
-    if checkpoint:
-        checkpoint.delete()
+    checkpoint.delete()
     print(f"{outcome(history, settings.monitor, share)}: {figures['accuracy']:.4f} of the validation images")
 
 

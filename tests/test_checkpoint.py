@@ -13,7 +13,7 @@ from test_training_loop import ENVIRONMENT, ROOT, contrary_examples, digest, exa
 
 from graft.training import loop
 from graft.training.batches import Examples
-from graft.training.checkpoint import KEPT_SECONDS, Checkpoint, identity
+from graft.training.checkpoint import KEPT_SECONDS, Checkpoint, hashes, identity
 
 # By name: the settings, and what the network is validated on.
 RUNS = {
@@ -135,11 +135,25 @@ def test_a_checkpoint_is_deleted_on_demand_and_one_of_another_run_after_a_month(
 def test_the_identity_depends_on_settings_and_on_the_content_of_files(tmp_path):
     file = tmp_path / "head.npz"
     file.write_bytes(b"a")
-    first = identity({"lr": 0.1}, [file])
-    assert identity({"lr": 0.1}, [file]) == first
-    assert identity({"lr": 0.2}, [file]) != first
+
+    def found(lr):
+        return identity(hashes({"lr": lr}, [file]))
+
+    first = found(0.1)
+    assert found(0.1) == first
+    assert found(0.2) != first
     file.write_bytes(b"b")
-    assert identity({"lr": 0.1}, [file]) != first
+    assert found(0.1) != first
+
+
+def test_the_hashes_name_what_differs(tmp_path):
+    file = tmp_path / "backbone.weights.h5"
+    file.write_bytes(b"a")
+    first = hashes({"lr": 0.1}, [file])
+    file.write_bytes(b"b")
+    second = hashes({"lr": 0.2}, [file])
+    assert first.keys() == second.keys() == {"settings", "code", "versions", str(file)}
+    assert {name for name in first if first[name] != second[name]} == {"settings", str(file)}
 
 
 def test_a_process_that_is_killed_by_the_system_goes_on_in_another_process_to_the_same_bits(tmp_path, capsys):

@@ -239,6 +239,12 @@ def test_label_smoothing_and_dropout_raise_the_training_loss_only():
     assert smoothed["val_loss"] == pytest.approx(plain["val_loss"]) == pytest.approx(dropped["val_loss"])
 
 
+def test_each_step_drops_other_features():
+    one = Examples(lambda rows, epoch: np.ones((len(rows), 4, 4, 2), np.float32), np.zeros(1, int))
+    losses = [row["loss"] for row in train(network(), one, epochs=6, batch_size=1, lr=1e-9, dropout=0.5)]
+    assert len(set(losses)) > 3
+
+
 def test_an_epoch_reads_every_example_in_full_batches_and_a_new_order():
     data, seen = examples(20), []
 

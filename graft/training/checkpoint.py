@@ -5,16 +5,19 @@ import json
 import time
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import keras
 import numpy as np
 
 import graft
+from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import remove_leftovers, replacing, sha256_of
 from graft.core.threads import usable_cpus
 from graft.core.versions import installed_versions
+from graft.training.devices import losing_none, this_process
 
 # What Keras's callbacks count, and SwapEMAWeights knows, from one epoch to the next.
 COUNTERS = ("best", "best_epoch", "cooldown_counter", "stopped_epoch", "wait", "_ema_weights_in_model")
@@ -22,25 +25,56 @@ COUNTERS = ("best", "best_epoch", "cooldown_counter", "stopped_epoch", "wait", "
 KEPT_SECONDS = 30 * 24 * 3600
 
 
-def identity(settings: Mapping[str, object], files: Iterable[Path]) -> str:
-    """Return a name for all that training depends on, 64 hexadecimal digits.
+def hashes(settings: Mapping[str, object], files: Iterable[Path]) -> dict[str, str]:
+    """Return a hash, 64 hexadecimal digits, for each thing that training depends on, by its name.
 
     Parameters
     ----------
     settings : JSON values by name.
     files : that training reads; their content counts.
 
-    Besides these count: the code of this package, the versions of the packages that compute, and the number of threads.
+    Besides these count: the code of this package, and the versions of the packages that compute.
     """
     package = Path(graft.__file__).parent
-    parts = {
-        "settings": settings,
-        "files": {path.as_posix(): sha256_of(path) for path in files},
-        "code": {path.relative_to(package).as_posix(): sha256_of(path) for path in sorted(package.rglob("*.py"))},
-        "versions": installed_versions(),
-        "threads": usable_cpus(),
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    code = {path.relative_to(package).as_posix(): sha256_of(path) for path in sorted(package.rglob("*.py"))}
+    parts = {"settings": settings, "code": code, "versions": installed_versions()}
+    return {name: _hash(part) for name, part in parts.items()} | {path.as_posix(): sha256_of(path) for path in files}
+
+
+def identity(parts: Mapping[str, str]) -> str:
+    """Return a name for all that the bits of a result depend on, 64 hexadecimal digits.
+
+    Parameters
+    ----------
+    parts : from `hashes`. Besides these, the number of threads counts.
+    """
+    return _hash({"parts": parts, "threads": usable_cpus()})
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@losing_none()
+def checkpoint_of(settings: Mapping[str, object], files: Iterable[Path]) -> "Checkpoint":
+    """Return the checkpoint of a run; all workers of a cluster must train the same.
+
+    Parameters
+    ----------
+    settings : JSON values by name; all that training depends on.
+    files : that training reads.
+
+    Raises
+    ------
+    GraftError
+        If another worker has other settings, files, code or versions than the chief, or is lost.
+    """
+    parts = hashes(settings, files)
+    if found := this_process().differences(parts):
+        raise GraftError(
+            f"TF_CONFIG: {found}; give each worker the same commit and data: `git pull`, `dvc pull`, `git status`"
+        )
+    return Checkpoint(paths.checkpoint(identity(parts)))
 
 
 class Checkpoint:
@@ -63,8 +97,10 @@ class Checkpoint:
     ) -> None:
         """Write the values of variables, the counters of callbacks, and the rows of the epochs so far.
 
-        If it cannot be written, print why: training does not depend on it.
+        Of a cluster, only the chief does. If the file cannot be written, print why: training does not depend on it.
         """
+        if not this_process().chief:
+            return
         counters = [
             {name: vars(callback)[name] for name in COUNTERS if name in vars(callback)} for callback in callbacks
         ]
@@ -83,16 +119,19 @@ class Checkpoint:
     def restore(
         self, variables: Sequence[keras.Variable], callbacks: Sequence[keras.callbacks.Callback]
     ) -> list[dict[str, float]]:
-        """Set variables and callbacks to what was saved; return the rows of the epochs so far, none without a file."""
-        self._remove_old()
+        """Set variables and callbacks to what was saved; return the rows of the epochs so far, none without a file.
+
+        Of a cluster, all workers take what the chief has saved.
+        """
+        content = this_process().from_chief(self._content())
+        if content is None:
+            return []
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with np.load(BytesIO(content), allow_pickle=False) as file:
                 arrays = dict(file)
             saved = json.loads(str(arrays.pop("text")))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            print(f"{self.path}: damaged ({error}); training starts from the first epoch", flush=True)
+            self._print_damaged(error)
             return []
         for number, variable in enumerate(variables):
             variable.assign(arrays[f"variable-{number}"])
@@ -104,6 +143,21 @@ class Checkpoint:
             callback.model.stop_training = saved["stopped"]
         print(f"training goes on after epoch {len(saved['history'])}, where an earlier run ended", flush=True)
         return saved["history"]
+
+    def _content(self) -> bytes | None:
+        if not this_process().chief:
+            return None
+        self._remove_old()
+        try:
+            return self.path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            self._print_damaged(error)
+            return None
+
+    def _print_damaged(self, error: Exception) -> None:
+        print(f"{self.path}: damaged ({error}); training starts from the first epoch", flush=True)
 
     def delete(self) -> None:
         """Remove the file, if there is one."""

@@ -62,8 +62,14 @@ class FlatNetwork(keras.Model):
         )
 
     @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Let the network compute with these weights inside the block; gradients go to `trainable_variables`."""
+    def in_use(self, *layers: keras.Layer) -> Iterator[None]:
+        """Let the network compute with these weights inside the block; gradients go to `trainable_variables`.
+
+        Parameters
+        ----------
+        layers : others that compute in the block. What they and the network change, such as the state of dropout's
+            random generators, is kept.
+        """
         mapping = [
             (weight, tf.reshape(part, weight.shape))  # (values,) before
             for vector, weights in self._parts()
@@ -71,9 +77,8 @@ class FlatNetwork(keras.Model):
         ]
         with keras.StatelessScope(state_mapping=mapping) as scope:
             yield
-        # The network itself has changed the state of dropout's random generators: keep that.
         replaced = {id(weight) for weight, _ in mapping}
-        for variable in self._network_variables():
+        for variable in [*self._network_variables(), *(state for layer in layers for state in layer.variables)]:
             value = scope.get_current_value(variable)
             if value is not None and id(variable) not in replaced:
                 variable.assign(value)

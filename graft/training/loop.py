@@ -10,6 +10,8 @@ four reasons:
 - `graft.core.environment` turns oneDNN on, which TensorFlow by default uses on some processors only.
 """
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,17 +26,20 @@ from graft.settings.optimizers import build_optimizer, ema_options
 from graft.settings.schedules import learning_rate, reduce_on_plateau
 from graft.training.batches import Batch, Examples, mixup_weights, ordered_batches, shuffled_batches
 from graft.training.checkpoint import Checkpoint
+from graft.training.devices import Devices, losing_none, this_process
 from graft.training.fast_gradients import with_fast_gradients
 from graft.training.flat_network import FlatNetwork
-from graft.training.gpu import training_copy, training_gpu
+from graft.training.gpu import training_copy
 from graft.training.layer_decay import decay_rates
 from graft.training.precision import FLOAT16
+from graft.training.step import Step, own_rows, rows_before, shared_forward, shared_step, training_step
 
 # An epoch's figures by their names, as `train` describes them.
 Row = dict[str, float]
 COLUMNS = ("epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 
 
+@losing_none()
 def train(
     model: keras.Model,
     examples: Examples,
@@ -52,6 +57,9 @@ def train(
     Layers run in inference mode: the statistics of BatchNorms do not change. Layers with ``trainable = False`` do not
     change. With the same number of threads, the same arguments give the same weights to the last bit, whatever the
     process did before.
+
+    Where there are several devices (`devices.this_process`), they share each batch. The result is that of one device up
+    to rounding. Every worker of a cluster calls this with the same arguments, and gets the same weights.
 
     Parameters
     ----------
@@ -84,19 +92,29 @@ def train(
     Raises
     ------
     GraftError
-        If the loss is no longer a finite number.
+        If the loss is no longer a finite number; if there are more devices than examples in a batch; if another worker
+        is lost, or has other weights after an epoch.
     """
     if not settings.epochs:
         return []
-    epochs = int(settings.epochs)
+    epochs, devices = int(settings.epochs), this_process()
+    if settings.batch_size < devices.count:
+        raise GraftError(
+            f"fine_tune.batch_size: {settings.batch_size} images cannot be shared by {devices.count} devices; set a "
+            "larger number, or let TensorFlow see fewer GPUs (CUDA_VISIBLE_DEVICES)"
+        )
     twin = training_copy(model, settings)
     flat = FlatNetwork(twin)
     steps = math.ceil(len(examples.labels) / settings.batch_size)
     flat.compile(optimizer=_optimizer(twin, flat, settings, lr, steps * epochs))
-    callbacks = _callbacks(flat, settings, validation is not None, log_folder)
+    callbacks = _callbacks(flat, settings, validation is not None, log_folder, devices.chief)
     dropout = keras.layers.Dropout(settings.dropout, seed=seed)
-    step = _training_step(twin, flat, settings, dropout)
-    validate = _validation(twin, flat, validation, settings.batch_size)
+    if devices.count == 1:
+        step = training_step(twin, flat, settings, dropout)
+    else:
+        step = shared_step(twin, flat, settings, dropout, devices)
+        examples = own_rows(examples, settings.batch_size, devices, rows_before(settings))
+    validate = _validation(twin, flat, validation, settings.batch_size, devices)
     callbacks.on_train_begin()
     state = [*flat.trainable_variables, *flat.optimizer.variables, *dropout.variables], callbacks.callbacks
     history: list[Row] = checkpoint.restore(*state) if checkpoint else []
@@ -111,6 +129,7 @@ def train(
         row = {"epoch": epoch + 1} | _train_epoch(step, batches, mixup_weights(epoch, settings.mixup, seed))
         callbacks.on_test_begin()
         row |= validate()
+        _require_same(devices, state[0], row)
         callbacks.on_test_end()
         callbacks.on_epoch_end(epoch, dict(row))
         history.append(row)
@@ -137,7 +156,7 @@ def logits(
     batch_size : examples in a batch, from 1.
     """
     twin = with_fast_gradients(model)
-    forward = _forward(twin, batch_size)
+    forward = _forward(_compiled(twin), batch_size)
     for chosen in weights:
         twin.set_weights(chosen)
         yield forward(examples)
@@ -166,13 +185,14 @@ def _optimizer(
 
 
 def _callbacks(
-    model: keras.Model, settings: params.FineTune, validated: bool, log_folder: Path | None
+    model: keras.Model, settings: params.FineTune, validated: bool, log_folder: Path | None, chief: bool
 ) -> keras.callbacks.CallbackList:
     # First, so that the others see and keep the averaged weights.
     callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
     if log_folder:
         # Before the callback that lowers the rate: the log has the rate that the epoch used.
-        callbacks.append(keras.callbacks.TensorBoard(log_folder, write_graph=False))
+        log = keras.callbacks.TensorBoard(log_folder, write_graph=False) if chief else keras.callbacks.Callback()
+        callbacks.append(log)
     if validated and settings.schedule == "plateau":
         callbacks.append(reduce_on_plateau("val_loss", settings.plateau_patience))
     if validated and settings.monitor:
@@ -188,46 +208,7 @@ def _callbacks(
     return keras.callbacks.CallbackList(callbacks, model=model, epochs=settings.epochs)
 
 
-def _training_step(
-    model: keras.Model, flat: FlatNetwork, settings: params.FineTune, dropout: keras.layers.Dropout
-) -> Callable[..., tuple[tf.Tensor, ...]]:
-    """Return a function that takes a step on a batch: it returns the rate, the summed loss and the number right."""
-    head, optimizer, variables = model.layers[-1], flat.optimizer, flat.trainable_variables
-    body = keras.Model(model.input, head.input)
-    loss_of = keras.losses.CategoricalCrossentropy(
-        from_logits=True, label_smoothing=settings.label_smoothing, reduction=None
-    )
-
-    # By XLA the update reads and writes each vector once. Not on a GPU, where that was not tried.
-    @tf.function(autograph=False, jit_compile=not training_gpu())
-    def update(*gradients: tf.Tensor) -> None:
-        optimizer.apply(gradients, variables)
-
-    @tf.function(autograph=False)
-    def step(maps: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, own_weight: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        maps, targets = tf.cast(maps, tf.float32), tf.one_hot(labels, head.units)
-        if settings.mixup:
-            maps, targets, weights = (_mix_rows(values, own_weight) for values in (maps, targets, weights))
-        with tf.GradientTape() as tape, flat.in_use():
-            outputs = head(dropout(body(maps, training=False), training=True))
-            losses = weights * loss_of(targets, outputs)
-            loss = optimizer.scale_loss(tf.reduce_sum(losses) / tf.reduce_sum(weights))
-        rate = tf.convert_to_tensor(optimizer.learning_rate)
-        update(*tape.gradient(loss, variables))
-        right = tf.cast(tf.argmax(outputs, axis=-1, output_type=labels.dtype) == labels, tf.float32)
-        return rate, tf.reduce_sum(losses), tf.reduce_sum(weights * right)
-
-    return step
-
-
-def _mix_rows(values: tf.Tensor, own_weight: tf.Tensor) -> tf.Tensor:
-    """Return each row mixed with the row before it, the first one with the last."""
-    return own_weight * values + (1 - own_weight) * tf.roll(values, 1, axis=0)
-
-
-def _train_epoch(
-    step: Callable[..., tuple[tf.Tensor, ...]], batches: Iterator[Batch], own_weights: Iterator[np.float32]
-) -> Row:
+def _train_epoch(step: Step, batches: Iterator[Batch], own_weights: Iterator[np.float32]) -> Row:
     """Take a step for each batch; return the epoch's figures."""
     loss = right = count = 0.0
     # The batches come first in zip: they end, the weights do not.
@@ -239,13 +220,31 @@ def _train_epoch(
     return {"learning_rate": rate, "loss": loss / count, "accuracy": right / count}
 
 
+def _require_same(devices: Devices, variables: Iterable[keras.Variable], row: Row) -> None:
+    """Check that all workers have the same weights, optimiser and figures to the last bit."""
+    if not devices.workers:
+        return
+    digest = hashlib.sha256(json.dumps(row).encode())
+    for variable in variables:
+        digest.update(np.asarray(variable).tobytes())
+    if found := devices.differences({"weights": digest.hexdigest()}):
+        raise GraftError(
+            f"TF_CONFIG: after epoch {row['epoch']} {found}; use machines of one kind, and start all workers again: "
+            "they go on from the epoch before"
+        )
+
+
 def _validation(
-    model: keras.Model, flat: FlatNetwork, validation: Examples | None, batch_size: int
+    model: keras.Model, flat: FlatNetwork, validation: Examples | None, batch_size: int, devices: Devices
 ) -> Callable[[], Row]:
     """Return a function that returns the figures of the validation examples."""
     if validation is None:
         return dict
-    forward = _forward(model, batch_size)
+    if devices.count == 1:
+        forward = _forward(_compiled(model), batch_size)
+    else:
+        forward = _forward(shared_forward(model, batch_size, devices), batch_size)
+        validation = own_rows(validation, batch_size, devices)
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def validate() -> Row:
@@ -257,9 +256,13 @@ def _validation(
     return validate
 
 
-def _forward(model: keras.Model, batch_size: int) -> Callable[[Examples], np.ndarray]:
-    """Return a function from examples to their logits, in inference mode."""
-    function = tf.function(lambda maps: model(tf.cast(maps, tf.float32), training=False), autograph=False)
+def _compiled(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a function from maps to logits, in inference mode."""
+    return tf.function(lambda maps: model(tf.cast(maps, tf.float32), training=False), autograph=False)
+
+
+def _forward(function: Callable[[tf.Tensor], tf.Tensor], batch_size: int) -> Callable[[Examples], np.ndarray]:
+    """Return a function from examples to their logits, which `function` computes for each batch."""
 
     def forward(examples: Examples) -> np.ndarray:
         outputs = [function(maps).numpy() for maps, _, _ in ordered_batches(examples, batch_size)]
