@@ -58,7 +58,17 @@ def train(model, validation, checkpoint=None, kill_after=None, kill=stop, **sett
     return history, epochs_read
 
 
-@pytest.mark.parametrize(("name", "kill_after"), list(zip(RUNS, (3, 2, 3, 1, 2, 4), strict=True)))
+# These have what the state is made of: averaged weights and random numbers, and the best epoch so far.
+QUICK = ("averaged weights, dropout, mixup", "the best epoch, which is the first", "early stopping")
+
+
+@pytest.mark.parametrize(
+    ("name", "kill_after"),
+    [
+        pytest.param(name, kill_after, marks=[pytest.mark.slow] * (name not in QUICK))
+        for name, kill_after in zip(RUNS, (3, 2, 3, 1, 2, 4), strict=True)
+    ],
+)
 def test_a_run_that_was_killed_goes_on_to_the_same_weights_and_figures(name, kill_after, tmp_path):
     settings, validation = RUNS[name]
     whole, checkpoint = network(), Checkpoint(tmp_path / "state.npz")

@@ -88,17 +88,18 @@ def test_a_bad_setting_is_refused(shared, fault):
     shared.git("checkout", "--quiet", "params.yaml")
 
 
+# test_end_to_end_experiments.py has a refused experiment, and the way back from it, in every run of the tests.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "pattern"),
-    [
-        ("lr=fast", r"lr is 'fast'"),
-        pytest.param("backbone=simple_cn", r"did you mean 'simple_cnn'\?", marks=pytest.mark.slow),
-    ],
+    [("lr=fast", r"lr is 'fast'"), ("backbone=simple_cn", r"did you mean 'simple_cnn'\?")],
 )
 def test_a_bad_setting_of_an_experiment_is_refused(clone, setting, pattern):
     assert_refused(clone, clone.outputs(), pattern, "exp", "run", "-S", setting)
 
 
+# What ran before is brought back in test_end_to_end_experiments.py too.
+@pytest.mark.slow
 def test_once_a_bad_learning_rate_is_mended_nothing_has_to_run(clone):
     before = clone.outputs()
     clone.set(lr=-1)
@@ -177,7 +178,7 @@ ON_A_FULL_DISK = """
         ("freeze", "extract", "data", {"head__views": 1}),
         pytest.param("extract", "train_head", "models", {"head__C": 2.0}, marks=pytest.mark.slow),
         pytest.param("train_head", "fine_tune", "models", {"lr": 2e-3}, marks=pytest.mark.slow),
-        ("fine_tune", "export", "models", {"display_names": {"red": "rouge"}}),
+        pytest.param("fine_tune", "export", "models", {"display_names": {"red": "rouge"}}, marks=pytest.mark.slow),
         pytest.param("export", "evaluate", "metrics", {"display_names": {"red": "rouge"}}, marks=pytest.mark.slow),
     ],
 )

@@ -104,6 +104,8 @@ def served(tmp_path):
         server.shutdown()
 
 
+# test_fetch.py and test_download.py have both without DVC.
+@pytest.mark.slow
 def test_an_archive_is_fetched_by_its_address_and_the_parts_it_brings_are_kept(clone, served, write_image_folder):
     folder, address = served
     write_image_folder(clone.folder / "parts/train", count=8)

@@ -11,7 +11,7 @@ from graft.backbone.cut import cut
 from graft.settings import backbone_table
 
 # These few stand for the rest in every run of the tests; the others are marked slow.
-QUICK = ("EfficientNetLite0", "MobileNetV2_035", "MobileNetV3Small", "simple_cnn")
+QUICK = ("EfficientNetLite0", "MobileNetV3Small", "simple_cnn")
 # With random weights, activations of these grow from layer to layer, up to a thousand million, and the features depend
 # on rounding: when inputs change by a millionth, Keras's own features change by a tenth.
 CHAOTIC = ("EfficientNetB7", *(f"EfficientNetV2{size}" for size in ("B1", "B2", "B3", "S", "M", "L")))

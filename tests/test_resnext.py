@@ -114,6 +114,7 @@ def test_constant_sums_that_a_release_saved_beside_the_weights_are_left_out(othe
     assert_has(other, layers)
 
 
+@pytest.mark.slow
 def test_the_published_file_with_top_gives_the_thousand_classes(tmp_path):
     layers = published_layout((3, 4, 6, 3), include_top=True)
     model = imagenet_classifier("ResNeXt50", write(tmp_path / "own.h5", layers))
@@ -178,6 +179,8 @@ def test_a_cut_lies_between_any_two_blocks(network):
     assert not any(re.match(r"conv\d_block\d_[123]", name) for name in after)
 
 
+# test_every_backbone.py has smaller networks in every run of the tests.
+@pytest.mark.slow
 def test_the_compiled_halves_agree_with_keras(network):
     pixels, scaled = scaled_images(1)
     halves = cut(network, 0.6)
