@@ -67,6 +67,7 @@ def test_a_second_repro_runs_nothing_and_data_raw_has_a_file_for_each_shard(in_s
     assert (hashed["data/source"], hashed["data/raw"]) == (3, 3)
 
 
+@pytest.mark.slow
 def test_an_altered_shard_is_read_again_and_named_where_download_did_not_run(clone):
     shard = clone.folder / "shards/photos-000002.tar"
     content = bytearray(shard.read_bytes())
@@ -95,6 +96,7 @@ def test_predict_and_report_show_images_of_shards_by_the_paths_of_the_tables(clo
     assert "The pictures are left out" not in page
 
 
+@pytest.mark.slow
 def test_import_takes_a_folder_of_shards(clone):
     printed = clone.run("python", "-m", "graft", "import", clone.folder / "shards")
     clone.run("bash", "-e", "-c", printed.splitlines()[-1].removeprefix("next: "))
