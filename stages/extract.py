@@ -1,19 +1,49 @@
 """Stage extract: the frozen backbone's features of every image, and of the views that the head learns from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from graft.activations.engines import in_metrics
-from graft.activations.inference import frozen_activations, image_requests, write_features
+from graft.activations.inference import TableRequests, frozen_activations, write_features
+from graft.activations.requests import Request
 from graft.activations.store import Store, default_folder
 from graft.core import paths
-from graft.core.files import read_json, replacing, write_json
+from graft.core.files import read_json, remove, replacing, write_json
 from graft.core.quiet import importing
 from graft.core.stage import run_stage
-from graft.images.table import read_image_table
+from graft.images.table import ImageTable, read_image_table
 from graft.settings import params
 from graft.settings.resolved import view_settings
+
+# Images whose requests are in memory together.
+IMAGES_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The requests of all images, some images at a time; those of a training image are followed by its views.
+
+    Attributes
+    ----------
+    table : all images.
+    views : the numbers of the views of each training image.
+    """
+
+    table: ImageTable
+    views: Sequence[int]
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        for start in range(0, len(self.table), IMAGES_AT_ONCE):
+            images = self.table.take(np.arange(start, min(start + IMAGES_AT_ONCE, len(self.table))))
+            yield [
+                request._replace(view=view)
+                for request, part in zip(TableRequests(images)[:], images.parts, strict=True)
+                for view in ((0, *self.views) if part == "train" else (0,))
+            ]
 
 
 def network(outputs: Sequence[str], precision: str) -> Callable[[Any], Any]:
@@ -26,22 +56,25 @@ def network(outputs: Sequence[str], precision: str) -> Callable[[Any], Any]:
 def main() -> None:
     parameters = params.load()
     table = read_image_table()
-    images, train = (image_requests(images.files(), images.sha256) for images in (table, table.part("train")))
+    most = parameters.limits.rows_in_memory
+    rows_per_file = most if len(table) > most else None
+    numbers = range(1, parameters.head.views + 1)
     # Views 1 to `head.views` of each training image, one image after the other in the order of split.csv.
-    views = [image._replace(view=view) for image in train for view in range(1, parameters.head.views + 1)]
+    images, views = TableRequests(table), TableRequests(table.part("train"), numbers)
     shape = read_json(paths.BACKBONE_DESCRIPTION)["features"]
     augment = view_settings(parameters.augment, parameters.dataset)
     with Store(default_folder()) as store:
         # The maps too, for fine_tune to find them in the store.
         activations = frozen_activations(parameters.extract, ("map", "features"), augment, store, network)
-        computed = activations.fill(images + views)
+        computed = activations.fill_blocks(Blocks(table, numbers))
         # Both files are complete before either replaces an earlier one.
         with ExitStack() as both:
-            write_features(activations, images, shape, both.enter_context(replacing(paths.FEATURES)))
+            write_features(activations, images, shape, both.enter_context(replacing(paths.FEATURES)), rows_per_file)
             if views:
-                write_features(activations, views, shape, both.enter_context(replacing(paths.VIEW_FEATURES)))
+                path = both.enter_context(replacing(paths.VIEW_FEATURES))
+                write_features(activations, views, shape, path, rows_per_file)
     if not views:
-        paths.VIEW_FEATURES.unlink(missing_ok=True)
+        remove(paths.VIEW_FEATURES)
     engine = in_metrics(parameters.extract)
     if engine:
         write_json(paths.FEATURES_ENGINE, engine)
@@ -49,7 +82,8 @@ def main() -> None:
         paths.FEATURES_ENGINE.unlink(missing_ok=True)
     by = "".join(f" by {name}" for name in engine.values())
     of_views = f" and {len(views)} views" if views else ""
-    print(f"features {shape} of {len(images)} images{of_views}, {computed} computed now{by}")
+    files = f", in files of {rows_per_file} rows" if rows_per_file else ""
+    print(f"features {shape} of {len(images)} images{of_views}, {computed} computed now{by}{files}")
 
 
 if __name__ == "__main__":

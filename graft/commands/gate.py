@@ -14,6 +14,7 @@ from pathlib import Path
 from graft.commands import revisions
 from graft.commands.paired import Comparison, paired_predictions, predictions_table
 from graft.core.errors import GraftError
+from graft.core.files import table_bytes
 from graft.core.paths import ACCURACY, FORMAT_METRICS, PREDICTIONS
 from graft.settings import params
 
@@ -25,7 +26,7 @@ SHIPPED = "tflite"
 def _content(path: Path) -> bytes:
     """Return the bytes of a metrics file, which git keeps."""
     try:
-        return path.read_bytes()
+        return table_bytes(path)
     except FileNotFoundError as error:
         raise GraftError(
             f"{path}: no such file; `dvc repro` writes it, `git checkout {path}` brings back that of the last commit"
@@ -119,7 +120,7 @@ def compared_with(revision: str) -> Comparison:
     """
     source = f"{PREDICTIONS} at {revision}"
     here = predictions_table(_content(PREDICTIONS), str(PREDICTIONS))
-    return paired_predictions(here, predictions_table(revisions.file_at(revision, PREDICTIONS), source), source)
+    return paired_predictions(here, predictions_table(revisions.table_at(revision, PREDICTIONS), source), source)
 
 
 def drops(comparison: Comparison, revision: str, settings: params.Gate) -> Iterator[tuple[bool, str]]:

@@ -104,7 +104,7 @@ def compared(results: Results, revision: str) -> tuple[dict[str, str], str]:
         If there is no such revision, or it has other images or classes.
     """
     source = f"{paths.PREDICTIONS} at {revision}"
-    other = predictions_table(revisions.file_at(revision, paths.PREDICTIONS), source)
+    other = predictions_table(revisions.table_at(revision, paths.PREDICTIONS), source)
     found = paired_predictions(results.predictions, other, source)
     verdict = "so they differ" if found.p_value <= 0.05 else "so this can be chance"
     sentence = (

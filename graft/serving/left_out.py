@@ -21,6 +21,8 @@ MOST_CLASSES = 10
 # The covariance of LDA has a number for each pair of features.
 MOST_FEATURES = 4096
 ROWS_IN_BLOCK = 1000
+# Of the validation and of the test part: their features and similarities are in memory.
+MOST_IMAGES = 10_000
 
 
 class _Part(NamedTuple):
@@ -47,6 +49,7 @@ def left_out_figures(table: ImageTable, features: FeatureFile) -> dict[str, floa
     -------
     classes : how many classes were left out: at most `MOST_CLASSES`, evenly spread. The other figures are means over
     them.
+    images : how many images of the test part these figures are of, where it has more than `MOST_IMAGES`.
     auroc : area under the ROC curve; lowest_auroc : of the class where it is lowest.
     auroc_largest_probability, auroc_entropy, auroc_similarity : of these scores alone.
     refused, accepted : share of the unknown images that are refused, and of the known ones that are not.
@@ -66,7 +69,8 @@ def _figures(table: ImageTable, features: FeatureFile) -> dict[str, float] | Non
     train = table.take(rows["train"])
     chosen = reference_rows(train)
     references = unit_rows(averaged(features[rows["train"][chosen]]))
-    parts = {part: _part(table, features, rows[part], references) for part in ("validation", "test")}
+    some = {part: _some(rows[part]) for part in ("validation", "test")}
+    parts = {part: _part(table, features, some[part], references) for part in ("validation", "test")}
     origin = averaged(features[rows["train"][:1]])[0]
 
     def sums_of(images: np.ndarray) -> Sums:
@@ -80,7 +84,13 @@ def _figures(table: ImageTable, features: FeatureFile) -> dict[str, float] | Non
         allowed = train.labels[chosen] != label
         if figures := _one_left_out(int(label), others, origin, parts, allowed):
             found.append(figures)
-    return _means(found) if found else None
+    of = {} if len(some["test"]) == len(rows["test"]) else {"images": len(some["test"])}
+    return of | _means(found) if found else None
+
+
+def _some(rows: np.ndarray) -> np.ndarray:
+    """Return at most `MOST_IMAGES` of the rows, evenly spread."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_IMAGES)).astype(int))]
 
 
 def _part(table: ImageTable, features: FeatureFile, rows: np.ndarray, references: np.ndarray) -> _Part:

@@ -19,12 +19,14 @@ def reference_rows(images: ImageTable, most: int = MOST_REFERENCES) -> np.ndarra
     images : the training part. The hash of an image decides whether it is among them.
     most : number of rows, at most.
     """
-    order = np.argsort(images.sha256, kind="stable")
+    # Sixteen digits decide as well as all 64, and take a sixteenth of the memory.
+    hashes = np.fromiter((str(sha256)[:16] for sha256 in images.sha256), "S16", len(images))
+    order = np.argsort(hashes, kind="stable")
     place = np.empty(len(images), int)
     for label in range(len(images.classes)):
         of_class = order[images.labels[order] == label]
         place[of_class] = np.arange(len(of_class))
-    return np.sort(np.lexsort((images.sha256, place))[:most])
+    return np.sort(np.lexsort((hashes, place))[:most])
 
 
 def similarities(features: np.ndarray, references: np.ndarray) -> np.ndarray:
