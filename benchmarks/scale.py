@@ -135,9 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--stage", choices=(*INPUTS, "repro", "all"), default="all", help="(default %(default)s)")
     parser.add_argument("--images", type=int, nargs="+", default=SIZES, help="numbers of images (default %(default)s)")
-    parser.add_argument(
-        "--folder", type=Path, default=Path("scale"), help="of inputs (default %(default)s)"
-    )
+    parser.add_argument("--folder", type=Path, default=Path("scale"), help="of inputs (default %(default)s)")
     parser.add_argument("--results", type=Path, default=sides.RESULTS, help="folder of the figures (default: tracked)")
     parser.add_argument("--again", action="store_true", help="measure again what was measured")
     options = parser.parse_args()
