@@ -14,6 +14,7 @@ from graft.heads import linear
 from graft.heads.feature_file import FeatureFile
 from graft.heads.folds import FOLDS, Fold, grouped_folds
 from graft.heads.head import Head
+from graft.images.text_column import taken
 from graft.images.view_order import view_in_epoch
 from graft.settings import params
 
@@ -44,7 +45,7 @@ class FeatureSet:
     def take(self, images: np.ndarray) -> FeatureSet:
         """Return the images at these indices, an int array, in its order."""
         views = None if self.views is None else _taken(self.views, images)
-        labels, sha256, groups = (column[images] for column in (self.labels, self.sha256, self.groups))
+        labels, sha256, groups = taken((self.labels, self.sha256, self.groups), images)
         return FeatureSet(_taken(self.features, images), labels, sha256, groups, self.classes, views)
 
     def read(self) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import read_json
-from graft.images.text_column import OpenFile, TextColumn, fields
+from graft.images.text_column import OpenFile, TextColumn, fields, taken
 
 PARTS = ("train", "validation", "test")
 # Of data/images.csv and data/split.csv.
@@ -55,8 +55,8 @@ class ImageTable:
 
     def take(self, indices: np.ndarray) -> ImageTable:
         """Return the images at these indices, an int array, in its order; all classes stay."""
-        columns = (column[indices] for column in (self.paths, self.labels, self.parts, self.sha256, self.groups))
-        return ImageTable(self.classes, *columns)
+        columns = (self.paths, self.labels, self.parts, self.sha256, self.groups)
+        return ImageTable(self.classes, *taken(columns, indices))
 
     def files(self) -> list[Path]:
         """Return the path of each image file from the repository's folder."""

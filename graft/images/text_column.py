@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -46,17 +46,17 @@ class TextColumn:
     ----------
     file : the CSV file; each row is one line.
     place : of the column, from 0.
-    starts : int64 array (rows,), the byte at which each row starts.
+    starts : int64 array (rows,), the byte at which each row starts; also an attribute.
     """
 
     def __init__(self, file: OpenFile, place: int, starts: np.ndarray) -> None:
-        self._file, self._place, self._starts = file, place, starts
+        self._file, self._place, self.starts = file, place, starts
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self.starts)
 
     def __iter__(self) -> Iterator[str]:
-        return map(self._at, self._starts)
+        return map(self._text, self.starts)
 
     @overload
     def __getitem__(self, index: int | np.integer) -> str: ...
@@ -64,8 +64,12 @@ class TextColumn:
     def __getitem__(self, index: np.ndarray | slice) -> TextColumn: ...
     def __getitem__(self, index: int | np.integer | np.ndarray | slice) -> str | TextColumn:
         if isinstance(index, int | np.integer):
-            return self._at(self._starts[index])
-        return TextColumn(self._file, self._place, self._starts[index])
+            return self._text(self.starts[index])
+        return self.at(self.starts[index])
+
+    def at(self, starts: np.ndarray) -> TextColumn:
+        """Return the same column of the rows that start at these bytes."""
+        return TextColumn(self._file, self._place, starts)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(list(self) or np.empty(0, str), dtype)
@@ -74,8 +78,23 @@ class TextColumn:
         """Return all values."""
         return list(self)
 
-    def _at(self, start: int) -> str:
+    def _text(self, start: int) -> str:
         return fields(self._file.line(int(start)))[self._place]
+
+
+def taken(columns: Sequence[Any], indices: np.ndarray) -> list[Any]:
+    """Return columns, arrays or TextColumns, at these indices. TextColumns of one table share their memory."""
+    found: list[Any] = []
+    starts: dict[int, np.ndarray] = {}
+    for column in columns:
+        if isinstance(column, TextColumn):
+            known = id(column.starts)
+            if known not in starts:
+                starts[known] = column.starts[indices]
+            found.append(column.at(starts[known]))
+        else:
+            found.append(column[indices])
+    return found
 
 
 def fields(line: bytes) -> list[str]:
