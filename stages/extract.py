@@ -3,19 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from graft.activations.engines import in_metrics
-from graft.activations.inference import TableRequests, frozen_activations, write_features
+from graft.activations.inference import SplitRequests, frozen_activations, write_features
 from graft.activations.requests import Request
 from graft.activations.store import Store, default_folder
 from graft.core import paths
-from graft.core.files import read_json, remove, replacing, write_json
+from graft.core.files import read_json, remove, replacing, rows_of, write_json
 from graft.core.quiet import importing
 from graft.core.stage import run_stage
-from graft.images.table import ImageTable, read_image_table
+from graft.images.table import read_image_table
 from graft.settings import params
 from graft.settings.resolved import view_settings
 
@@ -29,21 +28,25 @@ class Blocks:
 
     Attributes
     ----------
-    table : all images.
     views : the numbers of the views of each training image.
     """
 
-    table: ImageTable
     views: Sequence[int]
 
     def __iter__(self) -> Iterator[list[Request]]:
-        for start in range(0, len(self.table), IMAGES_AT_ONCE):
-            images = self.table.take(np.arange(start, min(start + IMAGES_AT_ONCE, len(self.table))))
+        rows = iter(rows_of(paths.SPLIT))
+        while some := list(islice(rows, IMAGES_AT_ONCE)):
             yield [
-                request._replace(view=view)
-                for request, part in zip(TableRequests(images)[:], images.parts, strict=True)
-                for view in ((0, *self.views) if part == "train" else (0,))
+                Request(paths.RAW / row["path"], row["sha256"], view)
+                for row in some
+                for view in ((0, *self.views) if row["split"] == "train" else (0,))
             ]
+
+
+def count_images() -> tuple[int, int]:
+    """Return how many images there are, and how many of them are for training. The table is not kept in memory."""
+    parts = read_image_table().parts
+    return len(parts), int((parts == "train").sum())
 
 
 def network(outputs: Sequence[str], precision: str) -> Callable[[Any], Any]:
@@ -55,18 +58,18 @@ def network(outputs: Sequence[str], precision: str) -> Callable[[Any], Any]:
 
 def main() -> None:
     parameters = params.load()
-    table = read_image_table()
+    count, trained = count_images()
     most = parameters.limits.rows_in_memory
-    rows_per_file = most if len(table) > most else None
+    rows_per_file = most if count > most else None
     numbers = range(1, parameters.head.views + 1)
     # Views 1 to `head.views` of each training image, one image after the other in the order of split.csv.
-    images, views = TableRequests(table), TableRequests(table.part("train"), numbers)
+    images, views = SplitRequests(count), SplitRequests(trained, ("train",), numbers)
     shape = read_json(paths.BACKBONE_DESCRIPTION)["features"]
     augment = view_settings(parameters.augment, parameters.dataset)
     with Store(default_folder()) as store:
         # The maps too, for fine_tune to find them in the store.
         activations = frozen_activations(parameters.extract, ("map", "features"), augment, store, network)
-        computed = activations.fill_blocks(Blocks(table, numbers))
+        computed = activations.fill_blocks(Blocks(numbers))
         # Both files are complete before either replaces an earlier one.
         with ExitStack() as both:
             write_features(activations, images, shape, both.enter_context(replacing(paths.FEATURES)), rows_per_file)

@@ -2,9 +2,11 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +16,11 @@ from graft.activations.store import Key, Store, namespace_of
 from graft.core import paths
 from graft.core.array_file import write_array
 from graft.core.errors import GraftError
-from graft.core.files import read_json
+from graft.core.files import read_json, rows_of
 from graft.core.progress import Progress
 from graft.images import augmentation, loader
 from graft.images.decoder import UnreadableImageError
-from graft.images.table import ImageTable
+from graft.images.table import PARTS
 from graft.settings.extract import Extract
 
 RECORDS_PER_TRANSACTION = 128
@@ -152,37 +154,34 @@ class Activations:
         return keys
 
 
-class TableRequests(Sequence[Request]):
-    """The requests of the images of a table, or of some views of each: one image after the other.
+@dataclass(frozen=True)
+class SplitRequests(Collection[Request]):
+    """The requests of images of data/split.csv, or of views of each: one image after the other, in the file's order.
 
-    They are made when they are asked for, so that they take no memory.
+    They are read from the file in each loop, so that they take no memory.
 
-    Parameters
+    Attributes
     ----------
-    table : of the images.
+    images : how many images there are of these parts.
+    parts : whose images these are.
     views : the numbers of the views of each image; 0 is the image as it is.
     """
 
-    def __init__(self, table: ImageTable, views: Sequence[int] = (0,)) -> None:
-        self._table, self._views = table, np.array(views, int)
+    images: int
+    parts: Collection[str] = PARTS
+    views: Sequence[int] = (0,)
 
     def __len__(self) -> int:
-        return len(self._table) * len(self._views)
+        return self.images * len(self.views)
 
-    @overload
-    def __getitem__(self, index: int) -> Request: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Request]: ...
-    def __getitem__(self, index: int | slice) -> Request | list[Request]:
-        if not isinstance(index, slice):
-            return self[index : index + 1][0]
-        rows = np.arange(*index.indices(len(self)))
-        images, views = np.divmod(rows, len(self._views))
-        of = self._table.take(images)
-        return [
-            request._replace(view=view)
-            for request, view in zip(image_requests(of.files(), of.sha256), self._views[views].tolist(), strict=True)
-        ]
+    def __iter__(self) -> Iterator[Request]:
+        for row in rows_of(paths.SPLIT):
+            if row["split"] in self.parts:
+                image = Request(paths.RAW / row["path"], row["sha256"])
+                yield from (image._replace(view=view) for view in self.views)
+
+    def __contains__(self, request: object) -> bool:
+        return any(request == one for one in self)
 
 
 def image_requests(files: Sequence[Path], sha256: Iterable[str]) -> list[Request]:
@@ -198,7 +197,7 @@ def image_requests(files: Sequence[Path], sha256: Iterable[str]) -> list[Request
 
 def write_features(
     activations: Activations,
-    requests: Sequence[Request],
+    requests: Collection[Request],
     shape: Sequence[int],
     path: Path,
     rows_per_file: int | None = None,
@@ -208,15 +207,16 @@ def write_features(
     Parameters
     ----------
     activations : give the features.
-    requests : only slices of it are in memory.
+    requests : gone through once; only some of them are in memory.
     shape : of the features of one request.
     path : of an .npy file, or of a folder with `rows_per_file`, as `core.array_file` says.
     rows_per_file : None writes one file.
     """
+    waiting = iter(requests)
 
     def read(rows: range) -> Iterator[np.ndarray]:
         for start in range(rows.start, rows.stop, ROWS_AT_ONCE):
-            yield activations.read("features", requests[start : min(start + ROWS_AT_ONCE, rows.stop)])
+            yield activations.read("features", list(islice(waiting, min(ROWS_AT_ONCE, rows.stop - start))))
 
     write_array(path, read, (len(requests), *shape), rows_per_file)
 
