@@ -205,7 +205,7 @@ def test_a_linear_head_of_rows_that_are_not_all_in_memory_is_as_good(number, vie
     np.testing.assert_allclose(saved_head(), weights, atol=0.1 * np.abs(weights).max())
 
 
-def test_C_is_chosen_by_images_drawn_at_random_where_there_are_too_many(features, project, capsys):
+def test_C_is_chosen_by_images_taken_at_random_where_there_are_too_many(features, project, capsys):
     project.set(limits__rows_in_memory=12)
     written = set()
     for _ in range(2):

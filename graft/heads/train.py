@@ -64,13 +64,13 @@ def _taken(features: np.ndarray | FeatureFile, images: np.ndarray) -> np.ndarray
 
 
 def some_images(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Return the indices of at most `most` images, drawn at random, and of one or more of each class; ascending.
+    """Return the indices of `most` images, taken at random, ascending.
 
     Parameters
     ----------
     labels : int array (images,), from 0.
-    most : number of images. There are more, where classes would have fewer images than `FOLDS` otherwise.
-    seed : another one draws other images.
+    most : number of images. A class with fewer than `FOLDS` images among them gets more, if it has them.
+    seed : another one takes other images.
     """
     order = np.random.default_rng(seed).permutation(len(labels))
     chosen = order[:most]
@@ -107,7 +107,8 @@ def train_linear(
         shares = linear.LDA_SHARES if settings.lda == "auto" else [settings.lda]
         chosen = linear.choose_lda(examples, C, shares, folds)
     with_lda = f", and {chosen.lda:.0%} linear discriminant analysis" if chosen.lda else ""
-    by = "" if in_memory else f", cross-validated on {len(train.labels)} of {count} training images"
+    validated = not in_memory and (settings.C, settings.lda) != (chosen.C, 0)
+    by = f", cross-validated on {len(train.labels)} of {count} training images" if validated else ""
     print(f"logistic regression, C {C:g}{note}{with_lda}{by}")
     return linear.fit(everything, chosen, in_memory)
 
@@ -167,7 +168,7 @@ def train_head(
     seed : of everything random.
     log_folder : where TensorBoard's log is written; None writes none.
     most : the number of training images whose rows may be in memory at once; None: all. With more, a linear head reads
-        them again in each step, and `C: auto` and `lda: auto` are chosen on so many images, drawn at random.
+        them again in each step, and `C: auto` and `lda: auto` are chosen on so many images, taken at random.
 
     Raises
     ------
