@@ -29,7 +29,7 @@ INPUTS = {
     "download": ["pictures"],
     "split": ["table"],
     "extract": ["table", "split", "store"],
-    "inspect": ["table", "split", "features", "statistics"],
+    "inspect": ["table", "split", "features", "statistics", "raw"],
     "train_head": ["table", "split", "features"],
     "evaluate": ["table", "split", "features", "classifier"],
 }

@@ -178,12 +178,18 @@ def statistics(images: int) -> None:
     write_json(paths.RAW_REPORT, {"refused": []})
 
 
+def raw(images: int) -> None:
+    """Write the files of all images."""
+    pictures(images, paths.RAW)
+
+
 KINDS = {
     "table": table,
     "pictures": pictures,
     "features": features,
     "store": store,
     "classifier": classifier,
+    "raw": raw,
     "statistics": statistics,
 }
 
