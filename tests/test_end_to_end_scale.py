@@ -22,7 +22,8 @@ def test_a_run_in_numbered_files_is_as_good_as_one_in_memory_and_going_back_rest
     assert (clone.path / FEATURES / "00005.npy").is_file()
     assert (clone.path / PREDICTIONS / "00000.csv").is_file()
     assert accuracy(clone)["accuracy"] == pytest.approx(before["accuracy"], abs=0.002)
-    assert accuracy(clone)["loss"] == pytest.approx(before["loss"], abs=0.01)
+    # The temperature is that of five validation images; tests/test_train_head.py compares the loss.
+    assert accuracy(clone)["loss"] == pytest.approx(before["loss"], abs=0.05)
     clone.commit("Numbered files")
     assert clone.run(sys.executable, "-m", "graft", "gate", "--against", "main~1").count("pass ") == 5
     clone.run(sys.executable, "-m", "graft", "report", "--against", "main~1")
