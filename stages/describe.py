@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.core import paths
-from graft.core.files import read_json, read_rows, sha256_of, write_json, write_text
+from graft.core.files import read_json, rows_of, sha256_of, write_json, write_text
 from graft.core.stage import run_stage
 from graft.report.model_card import Facts, data_set_name, model_card
 from graft.settings import datasets, params
@@ -28,14 +28,13 @@ def provenance(dataset: str, described: dict[Path, str]) -> dict[str, Any]:
 
     There is no commit and no date in it: the file would change with each commit, although the model stays.
     """
-    rows = read_rows(paths.SPLIT)
     known = datasets.entries().get(dataset)
     files = [*described, *INPUTS]
     return {
         "data": {
             "name": data_set_name(dataset),
             **({"archive_sha256": known.sha256} if known and known.sha256 else {}),
-            "images": len(rows),
+            "images": sum(1 for _ in rows_of(paths.SPLIT)),
             # Of the table of all images: path, label and SHA-256 of each, without and with part and corrections.
             "images_csv_sha256": sha256_of(paths.IMAGES),
             "split_csv_sha256": sha256_of(paths.SPLIT),
@@ -57,7 +56,7 @@ def main() -> None:
     names = {path: path.relative_to(paths.CLASSIFIER.parent).as_posix() for path in described}
     facts = Facts(
         dataset=parameters.dataset,
-        own_parts=any(row["split"] == "test" for row in read_rows(paths.IMAGES)),
+        own_parts=any(row["split"] == "test" for row in rows_of(paths.IMAGES)),
         labels=read_json(paths.LABELS),
         accuracy=read_json(paths.ACCURACY),
         per_class=read_json(paths.PER_CLASS),

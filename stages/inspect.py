@@ -1,13 +1,13 @@
 """Stage inspect: look for wrong labels, copies, leaks between the parts, odd images and outliers among all images."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from graft.core import paths
-from graft.core.files import read_json, read_rows, write_json, write_rows
+from graft.core.files import Rows, read_json, rows_of, write_json, write_rows
 from graft.core.stage import run_stage
 from graft.data import findings as kinds
 from graft.data.findings import Finding, find_copies, find_odd, find_outliers
@@ -22,11 +22,22 @@ from graft.scores.label_errors import LabelErrors, find_label_errors
 KINDS = (*kinds.COPIES, *kinds.CHECKS, kinds.OUTLIER, kinds.REFUSED)
 
 
-def all_findings(table: ImageTable, statistics: list[dict[str, str]], judged: OutOfFold) -> list[Finding]:
+def statistics_of(table: ImageTable) -> Iterator[dict[str, str]]:
+    """Yield the rows of data/image_statistics.csv of the images in the table: relabelled.csv can leave images out."""
+    wanted = iter(table.paths)
+    path = next(wanted, None)
+    # Both are in the order of data/images.csv.
+    for row in rows_of(paths.IMAGE_STATISTICS):
+        if row["path"] == path:
+            yield row
+            path = next(wanted, None)
+
+
+def all_findings(table: ImageTable, statistics: Iterable[dict[str, str]], judged: OutOfFold) -> list[Finding]:
     """Return the rows of data/findings.csv, by the order of `KINDS`."""
     refused = read_json(paths.RAW_REPORT)["refused"]
     return [
-        *find_copies(read_rows(paths.SPLIT)),
+        *find_copies(rows_of(paths.SPLIT)),
         *find_odd(statistics),
         *find_outliers(table.paths[judged.images], judged.distances),
         *(Finding(kinds.REFUSED, image["path"], value=image["reason"]) for image in refused),
@@ -61,11 +72,9 @@ def print_in_words(metrics: Mapping[str, Any], counts: Mapping[str, int]) -> Non
 
 def main() -> None:
     table = read_image_table()
-    in_table = set(table.paths.tolist())
-    # relabelled.csv can leave images out.
-    statistics = [row for row in read_rows(paths.IMAGE_STATISTICS) if row["path"] in in_table]
+    statistics = Rows(lambda: statistics_of(table))
     features = FeatureFile(paths.FEATURES, np.arange(len(table)))
-    judged = out_of_fold(features, table.labels, table.groups, len(table.classes))
+    judged = out_of_fold(features, table.labels, np.asarray(table.groups), len(table.classes))
     images = table.take(judged.images)
     errors = find_label_errors(judged.probabilities, images.labels)
     found = all_findings(table, statistics, judged)

@@ -10,7 +10,7 @@ from PIL import Image
 from split_files import write_split
 
 from graft.core.errors import GraftError
-from graft.core.files import read_rows, write_json, write_rows
+from graft.core.files import read_rows, table_bytes, write_json, write_rows
 from graft.images.table import COLUMNS
 from graft.scores.intervals import wilson_interval
 from stages import evaluate
@@ -175,3 +175,23 @@ def test_without_a_model_the_stage_ends_with_one_line(data, project, run_python)
     assert result.stderr.startswith("error: models/classifier.tflite: no such file; `dvc repro` writes it, ")
     assert result.stderr.count("\n") == 1
     assert {path.name for path in METRICS.iterdir()} == {"head.json", "history.csv"}
+
+
+def test_above_the_limit_predictions_are_in_numbered_files_and_all_figures_are_the_same(data, project):
+    swap_labels(data)
+    evaluate.main()
+    before = {path: path.read_bytes() for path in METRICS.rglob("*.*")}
+    predictions = METRICS / "predictions.csv"
+    project.set(limits__rows_in_memory=4)
+    evaluate.main()
+    assert sorted(path.name for path in predictions.iterdir()) == ["00000.csv", "00001.csv", "00002.csv"]
+    assert [len(read_rows(path)) for path in sorted(predictions.iterdir())] == [4, 4, 1]
+    assert table_bytes(predictions) == before.pop(predictions)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_at_the_limit_predictions_are_in_one_file_again(data, project):
+    for limit in (8, 9, 8, 9):
+        project.set(limits__rows_in_memory=limit)
+        evaluate.main()
+        assert (METRICS / "predictions.csv").is_dir() == (limit == 8)

@@ -10,6 +10,7 @@ from graft.activations.inference import frozen_activations, image_requests
 from graft.activations.litert import Network
 from graft.activations.store import Store
 from graft.core import paths
+from graft.core.array_file import ArrayFile
 from graft.core.errors import GraftError
 from graft.core.files import read_rows, sha256_of, write_json, write_rows
 from graft.images import loader
@@ -94,10 +95,10 @@ def test_a_fault_between_the_two_files_keeps_both_of_before(table, project, monk
     write_rows(paths.SPLIT, COLUMNS, read_rows(paths.SPLIT)[:-1])
     write = extract.write_features
 
-    def on_a_full_disk(activations, requests, shape, path):
+    def on_a_full_disk(activations, requests, shape, path, rows_per_file):
         if path.name.endswith(paths.VIEW_FEATURES.name):
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(activations, requests, shape, path)
+        write(activations, requests, shape, path, rows_per_file)
 
     monkeypatch.setattr(extract, "write_features", on_a_full_disk)
     with pytest.raises(GraftError, match=r"views\.npy: the disk is full; free some space and run again$"):
@@ -114,3 +115,72 @@ def test_views_of_an_earlier_run_are_removed(table, project):
     project.set(head__views=0)
     extract.main()
     assert not paths.VIEW_FEATURES.exists()
+
+
+def all_rows(path):
+    file = ArrayFile(path)
+    return file[np.arange(file.shape[0])]
+
+
+def test_above_the_limit_features_are_in_numbered_files_with_the_same_rows(table, project, capsys):
+    project.set(head__views=2)
+    extract.main()
+    expected = [np.load(path) for path in (paths.FEATURES, paths.VIEW_FEATURES)]
+    project.set(head__views=2, limits__rows_in_memory=10)
+    extract.main()
+    assert capsys.readouterr().out.endswith(" 0 computed now, in files of 10 rows\n")
+    for path, rows in zip((paths.FEATURES, paths.VIEW_FEATURES), expected, strict=True):
+        names = [f"{number:05d}.npy" for number in range(4)]
+        assert sorted(file.name for file in path.iterdir()) == [*names, "manifest.json"]
+        np.testing.assert_array_equal(all_rows(path), rows)
+
+
+def test_at_the_limit_features_are_in_one_file_again(table, project):
+    for limit in (35, 36, 35):
+        project.set(head__views=1, limits__rows_in_memory=limit)
+        extract.main()
+        assert {path.is_dir() for path in (paths.FEATURES, paths.VIEW_FEATURES)} == {limit == 35}
+    project.set(head__views=0, limits__rows_in_memory=35)
+    extract.main()
+    assert [path.name for path in paths.FEATURES.parent.iterdir()] == [paths.FEATURES.name]
+
+
+KILLED = """
+import os, signal
+from graft.activations import inference
+from stages import extract
+
+read, calls = inference.Activations.read, []
+
+def killed(*arguments):
+    calls.append(arguments)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(*arguments)
+
+inference.Activations.read = killed
+extract.main()
+"""
+
+
+def test_a_kill_between_two_files_leaves_the_earlier_ones_whole(table, project, run_python):
+    project.set(limits__rows_in_memory=10)
+    extract.main()
+    before = {path.name: path.read_bytes() for path in paths.FEATURES.iterdir()}
+    project.set(limits__rows_in_memory=5)
+    assert run_python("-c", KILLED, folder=project.folder).returncode < 0
+    assert {path.name: path.read_bytes() for path in paths.FEATURES.iterdir()} == before
+    assert all_rows(paths.FEATURES).shape == (36, 4)
+    run_python("-m", "stages.extract", folder=project.folder)
+    assert [path.name for path in paths.FEATURES.parent.iterdir()] == [paths.FEATURES.name]
+    assert len(list(paths.FEATURES.iterdir())) == 9
+
+
+def test_images_that_are_looked_at_in_blocks_give_the_same_features(table, project, monkeypatch, tmp_path):
+    project.set(head__views=2)
+    extract.main()
+    expected = paths.FEATURES.read_bytes(), paths.VIEW_FEATURES.read_bytes()
+    monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "another store"))
+    monkeypatch.setattr(extract, "IMAGES_AT_ONCE", 5)
+    extract.main()
+    assert (paths.FEATURES.read_bytes(), paths.VIEW_FEATURES.read_bytes()) == expected

@@ -22,6 +22,7 @@ from graft.core.files import (
     read_rows,
     remove_leftovers,
     replacing,
+    rows_of,
     sha256_of,
     temporary_folder,
     write_json,
@@ -283,3 +284,42 @@ def test_the_checksum_is_that_of_the_whole_file(tmp_path, size):
     content = (b"graft" * (size // 5 + 1))[:size]
     (tmp_path / "file").write_bytes(content)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_folder_takes_the_place_of_a_file_or_folder_as_a_whole(tmp_path):
+    path = tmp_path / "rows"
+    path.write_text("a file")
+    for text in ("first", "second"):
+        with replacing(path) as temporary:
+            temporary.unlink()
+            temporary.mkdir()
+            (temporary / text).write_text(text)
+        assert [(one.name, one.read_text()) for one in path.iterdir()] == [(text, text)]
+    write_text(path, "a file again")
+    assert path.read_text() == "a file again"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_fails_leaves_the_earlier_one(tmp_path):
+    path = tmp_path / "rows"
+    path.mkdir()
+    (path / "earlier").touch()
+
+    def fail():
+        with replacing(path) as temporary:
+            temporary.unlink()
+            temporary.mkdir()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [one.name for one in path.iterdir()] == ["earlier"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rows_that_stay_on_disk_are_read_from_the_start_in_each_loop(tmp_path):
+    write_rows(tmp_path / "a.csv", ["x"], [{"x": 1}, {"x": 2}])
+    rows = rows_of(tmp_path / "a.csv")
+    assert list(rows) == list(rows) == read_rows(tmp_path / "a.csv") == [{"x": "1"}, {"x": "2"}]
+    with pytest.raises(GraftError, match=r"b\.csv: no such file; `dvc repro` writes it$"):
+        list(rows_of(tmp_path / "b.csv"))

@@ -4,6 +4,7 @@ With --against, both predictions.csv are compared image by image: a drop must be
 """
 
 import json
+import shutil
 
 import own_parameters
 import pytest
@@ -215,6 +216,24 @@ def test_the_same_predictions_pass(compare):
             "pass  balanced_accuracy 0.9800, 0.9800 at earlier, may drop by 0.01",
         ],
     )
+
+
+def in_files(text, rows=150):
+    """Return the numbered files, path and text, that `evaluate` writes above limits.rows_in_memory."""
+    header, *lines = text.splitlines(keepends=True)
+    starts = enumerate(range(0, len(lines), rows))
+    return {PREDICTIONS / f"{number:05d}.csv": header + "".join(lines[at : at + rows]) for number, at in starts}
+
+
+@pytest.mark.parametrize("earlier", [lambda text: {PREDICTIONS: text}, in_files], ids=["one file", "numbered files"])
+def test_predictions_in_numbered_files_are_compared_like_those_in_one(run_gate, earlier):
+    revisions.start()
+    revisions.commit("earlier", earlier(predictions(range(8))))
+    shutil.rmtree(PREDICTIONS) if PREDICTIONS.is_dir() else PREDICTIONS.unlink()
+    for path, text in in_files(predictions(range(80))).items():
+        write_text(path, text)
+    status, lines = run_gate(GOOD, "--against", "earlier")
+    assert (status, lines[4]) == (1, "FAIL  accuracy 0.8000, 0.9800 at earlier, may drop by 0.01")
 
 
 def test_a_large_and_significant_drop_fails_although_every_threshold_holds(compare):

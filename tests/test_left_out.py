@@ -122,3 +122,10 @@ def test_the_similarity_is_the_cosine_to_the_nearest_reference_that_counts():
     np.testing.assert_allclose(found, [[0.6, 0.8], [0, 1], [0, 0]], atol=1e-6)
     np.testing.assert_allclose(nearest(found), [0.8, 1, 0], atol=1e-6)
     np.testing.assert_allclose(nearest(found, np.array([True, False])), [0.6, 0, 0], atol=1e-6)
+
+
+def test_references_of_many_images_are_chosen_in_blocks(monkeypatch):
+    table = table_of(4)
+    expected = reference_rows(table, 50)
+    monkeypatch.setattr("graft.serving.references.BLOCK", 17)
+    np.testing.assert_array_equal(reference_rows(table, 50), expected)

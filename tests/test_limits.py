@@ -17,6 +17,7 @@ from graft.scores.known import KnownScore, unit_rows
 from graft.scores.loss import softmax
 from graft.serving.classifier import Classifier
 from graft.serving.generated import KINDS, OF_EACH_KIND, write_pictures
+from graft.serving.judged import Judge
 from graft.serving.limits_figures import limits_figures, set_figures
 from graft.serving.none_of_these import limits, measure, none_of_these
 from stages import evaluate, export
@@ -41,6 +42,12 @@ def network(second, sharpness=SHARPNESS):
 def limits_of(table, coverage=0.9, temperature=1.0):
     (measured,) = measure(network(lambda _, features: features), DESCRIPTION, table)
     return limits(measured, temperature, table.part("validation").labels, coverage)
+
+
+def judged(predictions, table):
+    judge = Judge(table.part("test").labels, LABELS, [], 0)
+    assert len(list(judge.each(predictions))) == len(table.part("test"))
+    return judge.judged()
 
 
 @pytest.fixture
@@ -171,7 +178,8 @@ def test_the_generated_pictures_are_the_same_each_time_and_all_differ(tmp_path):
 
 def test_the_figures_of_sets_are_their_coverage_and_size():
     sets = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 1, 0]], bool)
-    found = set_figures(sets, np.array([0, 1, 2, 2]))
+    labels = np.array([0, 1, 2, 2])
+    found = set_figures(sets[np.arange(4), labels], sets.sum(axis=1), labels)
     assert found["coverage"] == 0.75
     assert found["coverage_low"] < 0.75 < found["coverage_high"]
     assert found["lowest_class_coverage"] == 0.5
@@ -183,7 +191,7 @@ def test_the_figures_are_of_the_exported_file_on_the_test_part(exported, table):
     Path("data/features").mkdir()
     Path("features.npy").rename("data/features/features.npy")
     predictions = list(exported.all_predictions(table.part("test").files()))
-    found = limits_figures(exported, predictions, table)
+    found = limits_figures(exported, judged(predictions, table), table)
     assert set(found) == {"prediction_sets", "none_of_these", "class_left_out"}
     assert found["prediction_sets"]["wanted_coverage"] == 0.9
     labels = table.part("test").labels
@@ -196,7 +204,8 @@ def test_the_figures_are_of_the_exported_file_on_the_test_part(exported, table):
 def test_a_part_that_is_missing_is_named_with_the_reason(exported, table, capsys):
     write_json(FILES[1], DESCRIPTION)
     classifier = Classifier(*FILES)
-    found = limits_figures(classifier, list(classifier.all_predictions(table.part("test").files())), table)
+    predictions = classifier.all_predictions(table.part("test").files())
+    found = limits_figures(classifier, judged(predictions, table), table)
     assert found == {}
     assert capsys.readouterr().err.splitlines() == [
         "metrics/unknown.json: without prediction_sets: models/labels.json has none",

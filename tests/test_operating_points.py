@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from graft.scores.metrics import outcomes
 from graft.scores.operating_points import COLUMNS, THRESHOLDS, operating_points
 
 CLASSES = ("a", "b")
@@ -11,7 +12,7 @@ LABELS = np.array([0, 1, 1, 1])
 
 
 def rows_at(threshold):
-    found = [row for row in operating_points(PROBABILITIES, LABELS, CLASSES) if row["threshold"] == threshold]
+    found = [row for row in operating_points(outcomes(PROBABILITIES, LABELS), CLASSES) if row["threshold"] == threshold]
     return {row["class"]: row for row in found}
 
 
@@ -47,12 +48,12 @@ def test_a_threshold_that_no_image_reaches_has_no_rows():
 
 def test_there_is_a_row_for_each_threshold_and_class_and_not_more_than_a_dozen_thresholds():
     sure = np.eye(2)[LABELS]
-    rows = list(operating_points(sure, LABELS, CLASSES))
+    rows = list(operating_points(outcomes(sure, LABELS), CLASSES))
     assert len(rows) == len(THRESHOLDS) * 2
     assert len(THRESHOLDS) <= 12
     assert {tuple(row) for row in rows} == {COLUMNS}
 
 
 def test_a_class_without_images_has_no_recall():
-    rows = list(operating_points(PROBABILITIES[:1], LABELS[:1], CLASSES))
+    rows = list(operating_points(outcomes(PROBABILITIES[:1], LABELS[:1]), CLASSES))
     assert rows[1]["recall"] == rows[1]["class_coverage"] == ""

@@ -228,7 +228,7 @@ def test_a_mistake_in_relabelled_csv_is_one_line(images, line, message):
 
 def test_without_corrections_the_images_are_as_they_were(images):
     found = correct(images, {}, paths.RELABELLED)
-    assert (found.images, found.relabelled, found.left_out, found.unused) == (images, 0, 0, [])
+    assert (list(found.images), found.relabelled, found.left_out, found.unused) == (images, 0, 0, [])
 
 
 @pytest.mark.parametrize("label", ["roses", "-"])

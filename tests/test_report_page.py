@@ -14,6 +14,7 @@ from split_files import write_split
 
 from graft.__main__ import command
 from graft.core import paths
+from graft.core.array_file import write_array
 from graft.core.errors import GraftError
 from graft.core.files import write_json
 from graft.images.table import read_image_table
@@ -100,6 +101,18 @@ def test_without_a_run_it_is_one_line(project):
     with pytest.raises(GraftError, match=r"^metrics/accuracy\.json: no such file; `dvc repro` writes it$"):
         command(["report"])
     assert not paths.REPORT.exists()
+
+
+def test_predictions_and_features_in_numbered_files_give_the_same_page(run):
+    before = written()
+    content, rows = paths.PREDICTIONS.read_text().splitlines(keepends=True), np.load(paths.FEATURES)
+    paths.PREDICTIONS.unlink()
+    paths.PREDICTIONS.mkdir()
+    for number, start in enumerate(range(1, len(content), 4)):
+        text = content[0] + "".join(content[start : start + 4])
+        (paths.PREDICTIONS / f"{number:05d}.csv").write_text(text)
+    write_array(paths.FEATURES, lambda of: [rows[of.start : of.stop]], rows.shape, 4)
+    assert written() == before
 
 
 def test_predictions_of_another_run_than_the_matrix_are_one_line(run):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from graft.core.errors import GraftError
 from graft.core.files import read_json, read_rows, write_rows
-from graft.data.split import assign_part, few_images, split_images, uniform
+from graft.data import split as of_data
+from graft.data.split import assign_part, uniform
 from graft.images.table import COLUMNS, PARTS
 from graft.settings import params
 from graft.settings.params import Split
@@ -29,6 +30,14 @@ def image(number, label="a", own_part="", group=None):
 
 def images(count, first=0):
     return [image(number, "ab"[number % 2]) for number in range(first, first + count)]
+
+
+def split_images(rows, settings):
+    return list(of_data.split_images(rows, settings))
+
+
+def few_images(rows, given_parts):
+    return of_data.few_images(Counter((row["label"], row["split"]) for row in rows), given_parts)
 
 
 def parts(rows):

@@ -8,6 +8,7 @@ import pytest
 from split_files import write_split
 
 from graft.core import paths
+from graft.core.array_file import write_array
 from graft.core.errors import GraftError
 from graft.heads.head import read_head
 from stages import train_head
@@ -176,3 +177,77 @@ def test_a_linear_head_is_trained_without_tensorflow(features, project, run_pyth
         "sys.exit(not {'keras', 'tensorflow'}.isdisjoint(sys.modules))"
     )
     assert run_python("-c", script, folder=project.folder).returncode == 0
+
+
+def in_numbered_files(path, rows_per_file=7):
+    """Write the rows of a file as numbered files in its place."""
+    rows = np.load(path)
+    write_array(Path(path), lambda of: [rows[of.start : of.stop]], rows.shape, rows_per_file)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_linear_head_of_rows_that_are_not_all_in_memory_is_as_good(number, views, project, capsys):
+    settings = {"head__views": number, "head__C": 1.0, "head__lda": 0.5}
+    project.set(**settings)
+    train_head.main()
+    expected, weights = read_metrics(), saved_head()
+    for path in ("data/features/features.npy", "data/features/views.npy"):
+        in_numbered_files(path)
+    capsys.readouterr()
+    project.set(limits__rows_in_memory=17, **settings)
+    train_head.main()
+    assert capsys.readouterr().out.startswith(
+        "logistic regression, C 1, and 50% linear discriminant analysis, cross-validated on 17 of 18 training images\n"
+    )
+    found = read_metrics()
+    assert found["head"]["accuracy"] == expected["head"]["accuracy"]
+    assert found["head_validation"]["loss"] == pytest.approx(expected["head_validation"]["loss"], abs=0.01)
+    np.testing.assert_allclose(saved_head(), weights, atol=0.1 * np.abs(weights).max())
+
+
+def test_C_is_chosen_by_images_taken_at_random_where_there_are_too_many(features, project, capsys):
+    project.set(limits__rows_in_memory=12)
+    written = set()
+    for _ in range(2):
+        train_head.main()
+        written.add(Path("models/head.npz").read_bytes())
+    assert len(written) == 1
+    # Twelve, and one more: each class has four, one for each fold.
+    assert ", cross-validated on 13 of 18 training images\n" in capsys.readouterr().out
+    assert read_metrics()["head"]["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("kind", ["mlp", "se"])
+def test_dense_heads_of_numbered_files_are_those_of_one_file(kind, features, project):
+    project.set(**KINDS[kind])
+    if kind == "se":
+        as_maps((2, 2))
+    train_head.main()
+    expected = Path("models/head.npz").read_bytes()
+    in_numbered_files("data/features/features.npy")
+    project.set(limits__rows_in_memory=7, **KINDS[kind])
+    train_head.main()
+    kernel, calibrated = read_head(paths.HEAD)[0].dense[-1][0], Path("models/head.npz").read_bytes()
+    # Only the temperature is of fewer validation images.
+    assert calibrated != expected
+    assert np.isfinite(kernel).all()
+    assert read_metrics()["head"]["accuracy"] == 1.0
+
+
+def test_an_altered_file_of_features_ends_the_stage_with_one_line(features, project, run_python):
+    in_numbered_files("data/features/features.npy")
+    file = Path("data/features/features.npy/00002.npy")
+    file.write_bytes(file.read_bytes()[:-4] + b"\0\0\0\0")
+    result = run_python("-m", "stages.train_head", folder=project.folder)
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"error: {file}: altered; `dvc checkout` brings it back, or `dvc repro extract` writes it again\n",
+    )
+
+
+def test_too_few_rows_of_features_are_one_line(features, data):
+    np.save("data/features/features.npy", np.load("data/features/features.npy")[:20])
+    with pytest.raises(
+        GraftError, match=r"^data/features/features\.npy: 20 rows, not \d+; `dvc repro` writes it again$"
+    ):
+        train_head.main()

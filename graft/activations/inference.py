@@ -2,16 +2,18 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graft.activations.engines import Build, Engine, open_engine
-from graft.activations.requests import DTYPES, Outcome, Pixels, Request, Row
+from graft.activations.requests import DTYPES, Outcome, Pixels, Request, Row, by_image
 from graft.activations.store import Key, Store, namespace_of
 from graft.core import paths
+from graft.core.array_file import write_array
 from graft.core.errors import GraftError
 from graft.core.files import read_json
 from graft.core.progress import Progress
@@ -85,31 +87,51 @@ class Activations:
         GraftError
             If the last output of an image has values that its type cannot represent.
         """
-        missing = self._missing(requests)
-        if missing:
-            # The first output is the same for all that use the network, whatever else they compute.
-            with self._store.computing(self._namespaces[self._outputs[0], False]):
-                missing = self._missing(missing)
-                self._fill(missing)
-        return len(missing)
+        return self.fill_blocks([requests])
 
-    def _missing(self, requests: Sequence[Request]) -> list[Request]:
-        """Return the requests, each once, whose last output the store lacks."""
-        wanted = {request.key: request for request in requests}
-        found: set[Key] = set()
-        for namespace, keys in self._by_namespace(self._outputs[-1], wanted.values()).items():
-            found |= self._store.contains_many(namespace, keys)
-        return [request for key, request in wanted.items() if key not in found]
+    def fill_blocks(self, blocks: Iterable[Sequence[Request]]) -> int:
+        """Do what `fill` does, with the requests of one block at a time in memory.
 
-    def _fill(self, missing: Sequence[Request]) -> None:
+        Parameters
+        ----------
+        blocks : is gone through several times. All requests of an image are in one block, so that it is decoded once.
+        """
+        if not self._count_missing(blocks):
+            return 0
+        # The first output is the same for all that use the network, whatever else they compute.
+        with self._store.computing(self._namespaces[self._stored[0], False]):
+            return self._fill(blocks, self._count_missing(blocks))
+
+    def _count_missing(self, blocks: Iterable[Sequence[Request]]) -> int:
+        return sum(len(self._missing(block)) for block in blocks)
+
+    def _fill(self, blocks: Iterable[Sequence[Request]], total: int) -> int:
         unreadable: dict[Path, UnreadableImageError] = {}
-        for request, outcome in Progress(self._computed(missing), "views", len(missing), quiet=not missing):
+        rows = self._computed(self._missing_by_image(blocks)) if total else iter(())
+        count = 0
+        for request, outcome in Progress(rows, "views", total, quiet=not total):
+            count += 1
             if isinstance(outcome, UnreadableImageError):
                 unreadable[request.path] = outcome
             else:
                 _required(outcome, self._outputs[-1])
         if unreadable:
             raise _all_unreadable(list(unreadable.values()))
+        return count
+
+    def _missing_by_image(self, blocks: Iterable[Sequence[Request]]) -> Iterator[Request]:
+        for block in blocks:
+            missing = self._missing(block)
+            for of_image in by_image(missing, max(1, len(missing))):
+                yield from of_image
+
+    def _missing(self, requests: Iterable[Request]) -> list[Request]:
+        """Return the requests, each once, whose last output the store lacks."""
+        wanted = {request.key: request for request in requests}
+        found: set[Key] = set()
+        for namespace, keys in self._by_namespace(self._outputs[-1], wanted.values()).items():
+            found |= self._store.contains_many(namespace, keys)
+        return [request for key, request in wanted.items() if key not in found]
 
     def read(self, output: str, requests: Sequence[Request]) -> np.ndarray:
         """Return one output for all requests, in their order: array (requests, ...) of `DTYPES[output]`.
@@ -125,7 +147,7 @@ class Activations:
             found[request.key] = _required(outcome, output)
         return np.stack([found[request.key] for request in requests])
 
-    def _computed(self, requests: Sequence[Request]) -> Iterator[Row]:
+    def _computed(self, requests: Iterable[Request]) -> Iterator[Row]:
         """Compute the outputs of requests and store them; yield them, or why an image cannot be read."""
         pending: list[tuple[Request, dict[str, np.ndarray]]] = []
         for request, outcome in self._engine.rows(self._outputs, self._pixels, requests):
@@ -164,14 +186,30 @@ def image_requests(files: Sequence[Path], sha256: Iterable[str]) -> list[Request
     return [Request(path, digest) for path, digest in zip(files, map(str, sha256), strict=True)]
 
 
-def write_features(activations: Activations, requests: Sequence[Request], shape: Sequence[int], path: Path) -> None:
-    """Write the features of all requests as one .npy file, float32 (requests, *shape), some rows at a time."""
-    header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (len(requests), *shape)}
-    # Not through a memory map: where the disk is full, the system kills a process that writes to one.
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(requests), ROWS_AT_ONCE):
-            file.write(activations.read("features", requests[start : start + ROWS_AT_ONCE]).tobytes())
+def write_features(
+    activations: Activations,
+    requests: Collection[Request],
+    shape: Sequence[int],
+    path: Path,
+    rows_per_file: int | None = None,
+) -> None:
+    """Write the features of all requests, float32 (requests, *shape), some rows at a time.
+
+    Parameters
+    ----------
+    activations : give the features.
+    requests : gone through once; only some of them are in memory.
+    shape : of the features of one request.
+    path : of an .npy file, or of a folder with `rows_per_file`, as `core.array_file` says.
+    rows_per_file : None writes one file.
+    """
+    waiting = iter(requests)
+
+    def read(rows: range) -> Iterator[np.ndarray]:
+        for start in range(rows.start, rows.stop, ROWS_AT_ONCE):
+            yield activations.read("features", list(islice(waiting, min(ROWS_AT_ONCE, rows.stop - start))))
+
+    write_array(path, read, (len(requests), *shape), rows_per_file)
 
 
 def frozen_activations(

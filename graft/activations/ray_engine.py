@@ -15,6 +15,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,7 +76,8 @@ class OnRay:
             If the cluster cannot be reached, has other versions, or does no block for `PATIENCE` seconds.
         """
         images = by_image(requests)
-        if not images:
+        first = next(images, None)
+        if first is None:
             return
         connect()
         import ray
@@ -89,7 +91,7 @@ class OnRay:
             contents = [(of_image, _content(of_image[0].path)) for of_image in block]
             return task.remote(models, self.sha256, outputs, pixels, expected, contents)
 
-        with closing(_Blocks(submit).results(_blocks(images))) as results:
+        with closing(_Blocks(submit).results(_blocks(chain([first], images)))) as results:
             for rows in results:
                 yield from rows
 

@@ -71,7 +71,7 @@ def require_folds(images: str) -> None:
 
 def tested_images(references: Sequence[str]) -> pd.DataFrame:
     """Return a row for each image: the columns of metrics/predictions.csv and `fold`, in the order of the folds."""
-    contents = (revisions.file_at(reference, paths.PREDICTIONS) for reference in references)
+    contents = (revisions.table_at(reference, paths.PREDICTIONS) for reference in references)
     tables = [
         predictions_table(content, f"{paths.PREDICTIONS} of fold {fold}").assign(fold=fold)
         for fold, content in enumerate(contents)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from graft.commands.paired import Comparison, compared_with, predictions_table
 from graft.core.errors import GraftError
+from graft.core.files import table_bytes
 from graft.core.paths import ACCURACY, FORMAT_METRICS, PARAMETERS, PREDICTIONS
 from graft.settings import params
 
@@ -27,7 +28,7 @@ OF_DIGITS = {"min_accuracy": 0.95, "min_balanced_accuracy": 0.94, "max_expected_
 def _content(path: Path) -> bytes:
     """Return the bytes of a metrics file, which git keeps."""
     try:
-        return path.read_bytes()
+        return table_bytes(path)
     except FileNotFoundError as error:
         raise GraftError(
             f"{path}: no such file; `dvc repro` writes it, `git checkout {path}` brings back that of the last commit"

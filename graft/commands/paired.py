@@ -83,7 +83,7 @@ def compared_with(table: pd.DataFrame, revision: str) -> tuple[Comparison, pd.Da
     """
     source = f"{paths.PREDICTIONS} at {revision}"
     try:
-        content = revisions.file_at(revision, paths.PREDICTIONS)
+        content = revisions.table_at(revision, paths.PREDICTIONS)
     except GraftError as error:
         if revisions.commit_at(revision):
             raise GraftError(f"{error}; {COMMIT_FIRST}") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.core.errors import GraftError
+from graft.core.files import joined_tables
 
 NO_REPOSITORY = "not a git repository"
 NEW_REPOSITORY = "run `git init && git add . && git commit -m start`"
@@ -80,6 +81,14 @@ def file_at(revision: str, path: Path) -> bytes:
         remedy = "; only a clone made by git has other revisions" if NO_REPOSITORY in reason else ""
         raise GraftError(f"{path} at {revision}: {reason}{remedy}")
     return result.stdout
+
+
+def table_at(revision: str, path: Path) -> bytes:
+    """Return a CSV file at a revision, as `file_at` does; the files of a folder of that name as one file."""
+    listing = git("ls-tree", "--name-only", f"{resolve(revision)}:./{path.as_posix()}")
+    if not revision or revision.startswith("-") or listing.returncode:
+        return file_at(revision, path)
+    return joined_tables([file_at(revision, path / name) for name in sorted(listing.stdout.decode().split())])
 
 
 def json_at(revision: str, path: Path) -> dict[str, Any]:

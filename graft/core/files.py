@@ -5,8 +5,9 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def remove_leftovers(folder: Path) -> None:
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path of the same name, and move that file to `path` when the block ends without an error.
 
-    Until then an earlier file stays as it was. The temporary path is in a `temporary_folder` beside `path`.
+    Until then an earlier file stays as it was. The temporary path is in a `temporary_folder` beside `path`. The block
+    may put a folder in the place of the temporary file.
 
     Raises
     ------
@@ -86,11 +88,35 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary = folder / path.name
             temporary.touch()
             yield temporary
-            os.replace(temporary, path)
+            _move(temporary, path, folder / "earlier")
     except OSError as error:
         if _is_fault_of(path, temporary, error):
             raise GraftError(file_fault(OSError(error.errno, error.strerror, str(path)))) from error
         raise
+
+
+def _move(new: Path, path: Path, earlier: Path) -> None:
+    """Move a file or folder to `path`, where a file or folder may be."""
+    if not (new.is_dir() or path.is_dir()):
+        os.replace(new, path)
+        return
+    # The system replaces no folder that holds something, and no file by a folder.
+    if path.exists():
+        os.replace(path, earlier)
+    try:
+        os.replace(new, path)
+    except OSError:
+        if earlier.exists():
+            os.replace(earlier, path)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_fault_of(path: Path, temporary: Path, error: OSError) -> bool:
@@ -155,13 +181,50 @@ def read_rows(path: str | Path) -> list[dict[str, str]]:
     GraftError
         If the file is missing, or no CSV file in UTF-8.
     """
+    return list(_each_row(path))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table that need not fit in memory: each loop over them reads them from the start.
+
+    Attributes
+    ----------
+    read : returns an iterator over all rows, each time that it is called.
+    """
+
+    read: Callable[[], Iterator[dict[str, str]]]
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        return self.read()
+
+
+def rows_of(path: str | Path) -> Rows:
+    """Return the rows of a CSV file, as `read_rows` does, but one at a time in each loop."""
+    return Rows(lambda: _each_row(path))
+
+
+def _each_row(path: str | Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file, one at a time. Raises what `read_rows` raises."""
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file, strict=True))
+            yield from csv.DictReader(file, strict=True)
     except FileNotFoundError as error:
         raise GraftError(f"{path}: no such file; `dvc repro` writes it") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise GraftError(f"{path}: not a CSV file ({error}); `dvc repro` writes it anew") from error
+
+
+def table_bytes(path: Path) -> bytes:
+    """Return the bytes of a CSV file, or of all files of a folder of CSV files as one file."""
+    if not path.is_dir():
+        return path.read_bytes()
+    return joined_tables([file.read_bytes() for file in sorted(path.glob("*.csv"))])
+
+
+def joined_tables(contents: Sequence[bytes]) -> bytes:
+    """Return CSV files that have the same header line as one file."""
+    return b"".join(content if number == 0 else content.partition(b"\n")[2] for number, content in enumerate(contents))
 
 
 def sha256_of(path: str | Path) -> str:

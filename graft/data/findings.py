@@ -1,7 +1,7 @@
 """What is odd about the images of a data set: copies, and images unlike the others in light, detail, size or shape."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,22 +70,31 @@ CHECKS = {
         lambda of: np.abs(_log2(of["width"] / of["height"])), 0, lambda values, median: np.abs(values - median) >= 1
     ),
 }
+NUMBERS = ("width", "height", "brightness", "sharpness", "entropy")
 # What data/findings.csv shows of each check.
 SHOWN = {"dark": "brightness", "bright": "brightness", "blurred": "sharpness", "low_information": "entropy"}
 
 
-def find_copies(images: Sequence[Row]) -> list[Finding]:
+def find_copies(images: Iterable[Row]) -> list[Finding]:
     """Return the copies among the images, each with the picture that it is a copy of.
 
     Parameters
     ----------
-    images : rows of data/split.csv.
+    images : rows of data/split.csv, which are gone through more than once.
     """
-    groups = defaultdict(list)
+    groups, repeated = defaultdict(list), _repeated(image["group"] for image in images)
     for image in images:
-        groups[image["group"]].append(image)
+        if hash(image["group"]) in repeated:
+            groups[image["group"]].append(image)
     found = [finding for group in groups.values() if len(group) > 1 for finding in _of_group(group)]
     return sorted(found, key=lambda finding: COPIES.index(finding.finding))
+
+
+def _repeated(names: Iterable[str]) -> set[int]:
+    """Return the hash of each name that occurs twice; by chance a few others. Eight bytes a name are in memory."""
+    hashes = np.fromiter(map(hash, names), np.int64)
+    hashes.sort()
+    return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
 
 def _of_group(group: Sequence[Row]) -> Iterator[Finding]:
@@ -107,7 +116,7 @@ def _of_group(group: Sequence[Row]) -> Iterator[Finding]:
             yield Finding(OTHER_PART, image["path"], other["path"], other["split"])
 
 
-def find_odd(statistics: Sequence[Row]) -> list[Finding]:
+def find_odd(statistics: Iterable[Row]) -> list[Finding]:
     """Return the images that are unlike the others, for each of `CHECKS` the oddest first.
 
     An image is odd if its modified z-score is beyond 3.5 (Iglewicz and Hoaglin 1993) and a person would notice. So a
@@ -115,20 +124,32 @@ def find_odd(statistics: Sequence[Row]) -> list[Finding]:
 
     Parameters
     ----------
-    statistics : rows of data/image_statistics.csv, one or more.
+    statistics : rows of data/image_statistics.csv, one or more, which are gone through twice.
     """
-    numbers = ("width", "height", "brightness", "sharpness", "entropy")
-    columns = {name: np.array([row[name] for row in statistics], float) for name in numbers}
-    found = []
+    values = np.fromiter((float(row[name]) for row in statistics for name in NUMBERS), float)
+    odd = _odd_rows(dict(zip(NUMBERS, values.reshape(-1, len(NUMBERS)).T, strict=True)))
+    wanted = set().union(*(rows.tolist() for rows in odd.values()))
+    images = {place: row for place, row in enumerate(statistics) if place in wanted}
+    return [
+        Finding(name, images[row]["path"], value=_shown(images[row], name))
+        for name, rows in odd.items()
+        for row in rows.tolist()
+    ]
+
+
+def _shown(image: Row, check: str) -> str:
+    return image[SHOWN[check]] if check in SHOWN else f"{image['width']} x {image['height']}"
+
+
+def _odd_rows(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the rows that are odd by each of `CHECKS`, the oddest first."""
+    found = {}
     for name, check in CHECKS.items():
         values = check.measure(columns)
         scores = modified_z_scores(values)
         scores = np.abs(scores) if check.sides == 0 else check.sides * scores
         odd = np.flatnonzero((scores > MOST) & check.noticeable(values, float(np.median(values))))
-        for row in odd[np.argsort(-scores[odd], kind="stable")]:
-            image = statistics[row]
-            shown = image[SHOWN[name]] if name in SHOWN else f"{image['width']} x {image['height']}"
-            found.append(Finding(name, image["path"], value=shown))
+        found[name] = odd[np.argsort(-scores[odd], kind="stable")]
     return found
 
 

@@ -4,12 +4,12 @@ A correction names the SHA-256 of the image file. So it holds wherever the file 
 """
 
 import csv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from graft.core.errors import GraftError, nearest
-from graft.core.files import write_rows
+from graft.core.files import Rows, write_rows
 
 COLUMNS = ("path", "sha256", "label")
 # In place of a label: the image is left out.
@@ -91,25 +91,25 @@ class Corrected:
 
     Attributes
     ----------
-    images : rows of data/images.csv, without those that are left out.
+    images : rows of data/images.csv, without those that are left out; each loop goes through all of them.
     relabelled, left_out : how many images have another label than their folder, and how many are left out.
     unused : the paths of corrections of no image, sorted.
     empty : the classes that no image is left of, sorted.
     """
 
-    images: list[dict[str, str]]
+    images: Iterable[dict[str, str]]
     relabelled: int
     left_out: int
     unused: list[str]
     empty: list[str]
 
 
-def correct(images: Sequence[dict[str, str]], corrections: Mapping[str, Correction], source: Path) -> Corrected:
+def correct(images: Iterable[dict[str, str]], corrections: Mapping[str, Correction], source: Path) -> Corrected:
     """Return the rows of data/images.csv with the corrected labels.
 
     Parameters
     ----------
-    images : rows of data/images.csv.
+    images : rows of data/images.csv, which are gone through more than once.
     corrections : of `read_corrections`.
     source : the file of the corrections, for errors.
 
@@ -119,19 +119,28 @@ def correct(images: Sequence[dict[str, str]], corrections: Mapping[str, Correcti
         If an image is to get a label that is no class, or fewer than two classes keep an image.
     """
     classes = {image["label"] for image in images}
-    rows = []
+    left, present, relabelled, left_out = set(), set(), 0, 0
     for image in images:
         found = corrections.get(image["sha256"])
         if found:
             require_class(found.label, classes, f"{source}: {found.path}")
+            present.add(image["sha256"])
+            left_out += found.label == LEAVE_OUT
+            relabelled += found.label not in (LEAVE_OUT, image["label"])
         if not found or found.label != LEAVE_OUT:
-            rows.append(image | {"label": found.label} if found else image)
-    left = {row["label"] for row in rows}
+            left.add(found.label if found else image["label"])
     if len(left) < 2 <= len(classes):
         count = f"{len(left)} class{'es' * (len(left) != 1)}"
         raise GraftError(f"{source}: it leaves images of {count}; two or more are needed, so remove some of its lines")
-    given = {image["path"]: image["label"] for image in images}
-    present = {image["sha256"] for image in images}
     unused = sorted(one.path for sha256, one in corrections.items() if sha256 not in present)
-    relabelled = sum(row["label"] != given[row["path"]] for row in rows)
-    return Corrected(rows, relabelled, len(images) - len(rows), unused, sorted(classes - left))
+    corrected = Rows(lambda: _corrected(images, corrections)) if present else images
+    return Corrected(corrected, relabelled, left_out, unused, sorted(classes - left))
+
+
+def _corrected(images: Iterable[dict[str, str]], corrections: Mapping[str, Correction]) -> Iterator[dict[str, str]]:
+    for image in images:
+        found = corrections.get(image["sha256"])
+        if not found:
+            yield image
+        elif found.label != LEAVE_OUT:
+            yield image | {"label": found.label}

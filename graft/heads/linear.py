@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from graft.core.threads import usable_cpus
+from graft.core.threads import in_order, usable_cpus
+from graft.heads import streaming
 from graft.heads.feature_file import FeatureFile
 from graft.heads.folds import Fold
 from graft.heads.head import Head, linear
@@ -77,7 +78,7 @@ class Examples:
         rows = np.empty((count * (1 + views), self.size), np.float32)
         of_views = rows[count:].reshape(count, views, self.size)
         # In blocks: the features of all images are in memory once, not twice.
-        for block in self._blocks(np.arange(count)):
+        for block in self.in_blocks(np.arange(count)):
             rows[block] = self.features[images[block]].reshape(len(block), -1)
             if self.views is not None:
                 of_views[block] = self.views[images[block]].reshape(len(block), views, self.size)
@@ -85,9 +86,10 @@ class Examples:
 
     def blocks(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield what `rows` returns, some images at a time."""
-        return map(self.rows, self._blocks(images))
+        return map(self.rows, self.in_blocks(images))
 
-    def _blocks(self, images: np.ndarray) -> list[np.ndarray]:
+    def in_blocks(self, images: np.ndarray) -> list[np.ndarray]:
+        """Return the images in blocks, each of about `BLOCK_BYTES` of rows."""
         images_per_block = max(1, BLOCK_BYTES // self.nbytes(images[:1])) if len(images) else 1
         return [images[start : start + images_per_block] for start in range(0, len(images), images_per_block)]
 
@@ -109,15 +111,21 @@ class Hyperparameters(NamedTuple):
     temperatures: tuple[float, float] = (1.0, 1.0)
 
 
-def fit(examples: Examples, chosen: Hyperparameters) -> Head:
+def fit(examples: Examples, chosen: Hyperparameters, in_memory: bool = True) -> Head:
     """Return the head whose logits are the weighted mean of those of logistic regression and LDA.
 
     Both are linear, and so is their mean. It multiplies probabilities (a logarithmic opinion pool: Genest & Zidek 1986,
     "Combining Probability Distributions", Statistical Science 1).
+
+    Parameters
+    ----------
+    examples : of all classes.
+    chosen : of `choose_C` and `choose_lda`.
+    in_memory : whether all rows may be in memory at once; else they are read again in each step of L-BFGS.
     """
     images, origin = np.arange(len(examples.labels)), _origin(examples)
     with _one_blas_thread():
-        heads = [_regression(examples, images, chosen.C)]
+        heads = [_regression(examples, images, chosen.C) if in_memory else _streamed_regression(examples, chosen.C)]
         if not chosen.lda:
             return heads[0]
         heads.append(_lda(sums(examples.blocks(images), examples.classes, origin), origin))
@@ -223,6 +231,18 @@ def _in_threads(call: Callable[[Fold], Result], folds: Sequence[Fold], examples:
 
 def _regression(examples: Examples, images: np.ndarray, C: float) -> Head:
     return next(_regressions(*examples.rows(images), [C / examples.rows_per_image]))
+
+
+def _streamed_regression(examples: Examples, C: float) -> Head:
+    blocks = examples.in_blocks(np.arange(len(examples.labels)))
+
+    def each(call: Callable[[np.ndarray, np.ndarray], streaming.Part]) -> Iterator[streaming.Part]:
+        return in_order(lambda block: call(*examples.rows(block)), blocks)
+
+    kernel, bias = streaming.regression(
+        each, examples.size, examples.classes, C / examples.rows_per_image, MAX_ITERATIONS, TOLERANCE
+    )
+    return linear(kernel.astype(np.float32), bias.astype(np.float32))
 
 
 def _regressions(rows: np.ndarray, labels: np.ndarray, C_values: Sequence[float]) -> Iterator[Head]:

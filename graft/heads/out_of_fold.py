@@ -21,6 +21,8 @@ from graft.scores.loss import softmax
 FOLDS = 10
 # More features are projected to so many: the matrices of all folds take 1.1 GB then.
 MOST_FEATURES = 2048
+# More images do not change the temperature.
+MOST_CALIBRATING = 50_000
 # Images read at once.
 BLOCK = 1024
 
@@ -47,7 +49,7 @@ def out_of_fold(
     """Judge each image by LDA that is fitted without it and without its copies. The same images give the same bits.
 
     Time and memory are bounded: 3 * images * features**2 operations, and at most 24 * (folds + 1) * features**2 bytes,
-    with at most `MOST_FEATURES` features.
+    with at most `MOST_FEATURES` features, and 8 bytes for each image and class.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ def out_of_fold(
     images = np.sort(np.concatenate([part.held_out for part in parts]))
     never = np.setdiff1d(np.arange(len(labels)), images)
     squares = np.empty((len(labels), classes))
-    log_shares = np.empty((len(labels), classes))
+    part_of, log_shares = np.zeros(len(labels), np.int8), np.empty((len(parts), classes))
     # One BLAS thread: with more, the last bits depend on their number.
     with threadpool_limits(1, "blas"):
         reader = _Reader(features, labels)
@@ -74,15 +76,25 @@ def out_of_fold(
 
         def judge(place: int) -> None:
             those, training = held_out[place], total - of_parts[place]
-            log_shares[those] = np.log(training.rows / training.rows.sum())
+            part_of[those], log_shares[place] = place, np.log(training.rows / training.rows.sum())
             squares[those] = _squared_distances(reader, those, training)
 
         for _ in in_order(judge, range(len(parts))):
             pass
-    squares, log_shares = squares[images], log_shares[images]
-    logits = log_shares - squares / 2
-    probabilities = softmax(logits / fit_temperature(logits, labels[images]))
-    return OutOfFold(images, probabilities, np.sqrt(squares.min(axis=1)))
+    if len(never):
+        squares = squares[images]
+    distances = np.sqrt(squares.min(axis=1))
+    # In place and in blocks: a second array of this size would double the memory.
+    logits = squares
+    for start in range(0, len(images), BLOCK):
+        block = slice(start, start + BLOCK)
+        logits[block] = log_shares[part_of[images[block]]] - squares[block] / 2
+    some = np.linspace(0, len(images) - 1, min(len(images), MOST_CALIBRATING)).astype(int)
+    temperature = fit_temperature(logits[some], labels[images[some]])
+    for start in range(0, len(images), BLOCK):
+        block = slice(start, start + BLOCK)
+        logits[block] = softmax(logits[block] / temperature)
+    return OutOfFold(images, logits, distances)
 
 
 def _squared_distances(reader: "_Reader", images: np.ndarray, training: Sums) -> np.ndarray:

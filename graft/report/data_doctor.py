@@ -1,7 +1,7 @@
 """What the stage `inspect` writes and prints of the data: suspect labels, and how many findings of each kind."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,7 @@ def _suspect_rows(images: ImageTable, probabilities: np.ndarray, errors: LabelEr
 
 def data_metrics(
     images: ImageTable,
-    statistics: Sequence[Mapping[str, str]],
+    statistics: Iterable[Mapping[str, str]],
     findings: Mapping[str, int],
     judged: int,
     suspects: np.ndarray,
@@ -64,7 +64,7 @@ def data_metrics(
     Parameters
     ----------
     images : all images.
-    statistics : a row of data/image_statistics.csv for each of them.
+    statistics : a row of data/image_statistics.csv for each of them, which are gone through more than once.
     findings : how many there are of each kind, 0 for none.
     judged : how many images have a probability of a classifier that was not trained on them.
     suspects : str array (suspects,), the part of each image with a suspect label.
@@ -91,9 +91,9 @@ def data_metrics(
         "suspect_share": round(len(suspects) / max(judged, 1), 6),
         "findings": dict(findings),
         "formats": dict(sorted(Counter(row["format"] for row in statistics).items())),
-        **{side: _range([int(row[side]) for row in statistics]) for side in ("width", "height")},
+        **{side: _range(np.fromiter((int(row[side]) for row in statistics), int)) for side in ("width", "height")},
     }
 
 
-def _range(values: Sequence[int]) -> dict[str, float]:
-    return {"least": min(values), "median": float(np.median(values)), "most": max(values)}
+def _range(values: np.ndarray) -> dict[str, float]:
+    return {"least": int(values.min()), "median": float(np.median(values)), "most": int(values.max())}

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from graft.heads.feature_file import FeatureFile
+from graft.heads.feature_file import FeatureFile, count_rows
 from graft.images.table import ImageTable
 
 MOST_IMAGES = 1000
@@ -31,7 +31,7 @@ def feature_map(path: Path, table: ImageTable) -> tuple[np.ndarray, np.ndarray] 
     Indices into the table (images,), and places, float array (images, 2); None without features of these images, or
     where a class has too few images.
     """
-    if not path.is_file() or len(np.load(path, mmap_mode="r")) != len(table):
+    if count_rows(path) != len(table):
         return None
     train, test = _some(table, "train", MOST_TRAINING), _some(table, "test", MOST_IMAGES)
     labels = table.labels[train]
@@ -71,7 +71,7 @@ def nearest_of_class(path: Path, table: ImageTable, row: int, label: int) -> int
     others = others[others != row]
     if not len(others):
         return None
-    if not path.is_file() or len(np.load(path, mmap_mode="r")) != len(table):
+    if count_rows(path) != len(table):
         return int(others[0])
     own, known = _vectors(path, np.array([row]))[0], _vectors(path, others)
     cosines = known @ own / np.maximum(np.linalg.norm(known, axis=1) * np.linalg.norm(own), 1e-12)

@@ -77,7 +77,12 @@ def confusion(path: Path, matrix: np.ndarray, names: Sequence[str]) -> None:
 
 
 def misclassified(
-    path: Path, paths: Sequence[Path], labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
+    path: Path,
+    paths: Sequence[Path],
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    counts: tuple[int, int] | None = None,
 ) -> None:
     """Draw the misclassified images whose prediction has the highest probability, each with class and prediction.
 
@@ -88,12 +93,14 @@ def misclassified(
     labels : int array (images,), the class of each.
     probabilities : float array (images, classes).
     names : of the classes.
+    counts : how many images are misclassified, and how many there are; None: these are all images.
     """
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     drawn = wrong[np.argsort(-probabilities.max(axis=1)[wrong], kind="stable")][:MAX_IMAGES]
-    title = f"{len(wrong)} of {len(labels)} test images are misclassified"
+    mistakes, images = counts or (len(wrong), len(labels))
+    title = f"{mistakes} of {images} test images are misclassified"
     if len(drawn):
-        more = "the surest" if len(wrong) > len(drawn) else "the surest first"
+        more = "the surest" if mistakes > len(drawn) else "the surest first"
         title += f"\n{more}: class, wrong prediction and its probability"
     captions = _captions(labels[drawn], probabilities[drawn], names)
     _draw_images(path, title, [paths[index] for index in drawn], captions, ["black"] * len(drawn))

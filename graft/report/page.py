@@ -231,7 +231,7 @@ class _Sections:
     def _places(self) -> Markup | None:
         found = None if self._table is None else feature_map(paths.FEATURES, self._table)
         if found is None or self._table is None:
-            if paths.FEATURES.is_file() and self._table is not None:
+            if paths.FEATURES.exists() and self._table is not None:
                 self.missing["places"] = "Map of the images: left out, because there are too few images."
             else:
                 self._left_out("places", "Map of the images", paths.FEATURES, "`dvc pull` or `dvc repro` brings it")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from graft.core import paths
 from graft.core.errors import GraftError
-from graft.core.files import read_json
+from graft.core.files import read_json, table_bytes
 
 TEXT_COLUMNS = ("path", "actual", "predicted", "second", "third", "fourth", "fifth")
 RANKS = TEXT_COLUMNS[2:]
@@ -116,7 +117,8 @@ def read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame | None:
     text = dict.fromkeys((*TEXT_COLUMNS, "label", "likelier", "finding", "other", "value", "split"), str)
     try:
         # Without the defaults for missing values: a class may have the name "NA".
-        table = pd.read_csv(path, dtype=text, keep_default_na=False)
+        source = BytesIO(table_bytes(path)) if path.is_dir() else path
+        table = pd.read_csv(source, dtype=text, keep_default_na=False)
     except (FileNotFoundError, pd.errors.EmptyDataError):
         return None
     except ValueError as error:

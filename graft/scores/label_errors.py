@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Images looked at together.
+BLOCK = 1 << 14
+
 
 class LabelErrors(NamedTuple):
     """What confident learning says of each image; arrays (images,).
@@ -35,8 +38,18 @@ def find_label_errors(probabilities: np.ndarray, labels: np.ndarray) -> LabelErr
         this image.
     labels : int array (images,), the given labels, which may be wrong.
     """
+    thresholds = class_thresholds(probabilities, labels)
+    # In blocks: the copies that this takes are small.
+    parts = [
+        _label_errors(probabilities[start : start + BLOCK], labels[start : start + BLOCK], thresholds)
+        for start in range(0, max(1, len(labels)), BLOCK)
+    ]
+    return LabelErrors(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _label_errors(probabilities: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> LabelErrors:
     rows = np.arange(len(labels))
-    counted = np.where(probabilities >= class_thresholds(probabilities, labels), probabilities, -1.0)
+    counted = np.where(probabilities >= thresholds, probabilities, -1.0)
     best = counted.argmax(axis=1)
     # Of two classes that are equally probable, the given label is right.
     own = counted[rows, labels]

@@ -13,5 +13,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean of -log p(label) in nats; a probability below 1e-12 counts as 1e-12."""
-    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(chosen, PROBABILITY_FLOOR)).mean())
+    return cross_entropy_of(probabilities[np.arange(len(labels)), labels])
+
+
+def cross_entropy_of(chosen: np.ndarray) -> float:
+    """Return what `cross_entropy` does, from the probability of each image's own class, float array (images,)."""
+    return float(-np.log(np.maximum(chosen.astype(np.float64), PROBABILITY_FLOOR)).mean())

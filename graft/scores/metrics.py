@@ -1,21 +1,67 @@
 """Accuracy and the other figures of a classifier."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from graft.scores.calibration import expected_calibration_error
+from graft.scores.calibration import calibration_error
 from graft.scores.intervals import wilson_interval
-from graft.scores.loss import cross_entropy
+from graft.scores.loss import cross_entropy_of
 
 # Place in what `_proportion` returns.
 ENDS = ((1, "low"), (2, "high"))
 
 
+class Outcomes(NamedTuple):
+    """What the figures need to know of each image: a few bytes, however many classes there are.
+
+    Attributes
+    ----------
+    labels : int array (images,), the class of each.
+    predicted : int array (images,), the most probable class.
+    confidence : float array (images,), its probability.
+    own : float array (images,), the probability of the image's own class.
+    among_top : bool array (images,), whether its class is among the `default_k` most probable ones.
+    """
+
+    labels: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray
+    own: np.ndarray
+    among_top: np.ndarray
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether each image is right, bool array (images,)."""
+        return self.predicted == self.labels
+
+
+def outcomes(probabilities: np.ndarray, labels: np.ndarray) -> Outcomes:
+    """Return the outcomes of images.
+
+    Parameters
+    ----------
+    probabilities : float array (images, classes), rows sum to 1.
+    labels : int array (images,), the class of each.
+    """
+    rows, top = np.arange(len(labels)), _among_top(probabilities, labels, default_k(probabilities.shape[1]))
+    return Outcomes(labels, probabilities.argmax(axis=1), probabilities.max(axis=1), probabilities[rows, labels], top)
+
+
+def joined(parts: Sequence[Outcomes]) -> Outcomes:
+    """Return the outcomes of the images of all parts, one after the other."""
+    return Outcomes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
 def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Return the share of images whose class is among the k most probable; of equal classes, the first ones count."""
+    return float(_among_top(probabilities, labels, k).mean())
+
+
+def _among_top(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return float((order == labels[:, np.newaxis]).any(axis=1).mean())
+    return (order == labels[:, np.newaxis]).any(axis=1)
 
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -36,8 +82,12 @@ def accuracy_and_loss(probabilities: np.ndarray, labels: np.ndarray) -> dict[str
     probabilities : float array (images, classes), rows sum to 1.
     labels : int array (images,), the class of each.
     """
-    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-    return {"accuracy": accuracy, "loss": cross_entropy(probabilities, labels)}
+    return accuracy_and_loss_of(outcomes(probabilities, labels))
+
+
+def accuracy_and_loss_of(found: Outcomes) -> dict[str, float]:
+    """Return what `accuracy_and_loss` does, from the outcomes of images."""
+    return {"accuracy": float(found.right.mean()), "loss": cross_entropy_of(found.own)}
 
 
 def summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, object]:
@@ -57,19 +107,23 @@ def summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, object]:
     accuracy_low, accuracy_high : 95 % Wilson interval.
     images : number of images.
     """
-    classes = probabilities.shape[1]
-    matrix = confusion_matrix(probabilities.argmax(axis=1), labels, classes)
+    return summary_of(outcomes(probabilities, labels), probabilities.shape[1])
+
+
+def summary_of(found: Outcomes, classes: int) -> dict[str, object]:
+    """Return what `summary` does, from the outcomes of images and the number of classes."""
+    labels = found.labels
+    matrix = confusion_matrix(found.predicted, labels, classes)
     right, actual, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
     occurs = actual > 0
     low, high = wilson_interval(int(right.sum()), len(labels))
-    k = default_k(classes)
     return {
         "accuracy": float(right.sum() / len(labels)),
         "balanced_accuracy": float((right[occurs] / actual[occurs]).mean()),
         "macro_f1": float((2 * right[occurs] / (actual + predicted)[occurs]).mean()),
-        "top_k_accuracy": {"k": k, "accuracy": top_k_accuracy(probabilities, labels, k)},
-        "loss": cross_entropy(probabilities, labels),
-        "expected_calibration_error": expected_calibration_error(probabilities, labels),
+        "top_k_accuracy": {"k": default_k(classes), "accuracy": float(found.among_top.mean())},
+        "loss": cross_entropy_of(found.own),
+        "expected_calibration_error": calibration_error(found.confidence, found.right),
         "accuracy_low": low,
         "accuracy_high": high,
         "images": len(labels),

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from graft.scores.metrics import Outcomes
+
 THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99)
 COLUMNS = ("threshold", "coverage", "accuracy", "class", "class_coverage", "precision", "recall")
 
 
-def operating_points(
-    probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
-) -> Iterator[dict[str, object]]:
+def operating_points(found: Outcomes, classes: Sequence[str]) -> Iterator[dict[str, object]]:
     """Yield a row for each threshold and class; keys are `COLUMNS`.
 
     An image is answered if its largest probability is at least the threshold. A threshold that no image reaches has no
@@ -18,8 +18,7 @@ def operating_points(
 
     Parameters
     ----------
-    probabilities : float array (images, classes).
-    labels : int array (images,), the class of each.
+    found : the outcomes of images.
     classes : their names.
 
     Yields
@@ -33,7 +32,7 @@ def operating_points(
 
     The figures have six decimals. A share of no images is empty.
     """
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    labels, predicted, confidence = found.labels, found.predicted, found.confidence
     size = len(classes)
     actual = np.bincount(labels, minlength=size)
     for threshold in THRESHOLDS:

@@ -1,7 +1,7 @@
 """The exported classifier: an image file in, a probability for each class out, without TensorFlow."""
 
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict, cast
 
@@ -231,6 +231,6 @@ class Classifier:
         """Yield the `probabilities` of each file, in order, computed in threads."""
         return in_order(self.probabilities, paths)
 
-    def all_predictions(self, paths: Sequence[Path]) -> Iterator[Prediction]:
+    def all_predictions(self, paths: Iterable[Path]) -> Iterator[Prediction]:
         """Yield what `predict` returns for each file, in order, computed in threads."""
         return in_order(self.predict, paths)

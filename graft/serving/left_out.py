@@ -24,6 +24,8 @@ MOST_FEATURES = 4096
 # Each thread takes 0.2 GB for so many, and four times as much for `MOST_FEATURES`.
 FEATURES_IN_THREADS = 2048
 ROWS_IN_BLOCK = 1000
+# Of the validation and of the test part: their features and similarities are in memory.
+MOST_IMAGES = 10_000
 
 
 class _Part(NamedTuple):
@@ -50,6 +52,7 @@ def left_out_figures(table: ImageTable, features: FeatureFile) -> dict[str, floa
     -------
     classes : how many classes were left out: at most `MOST_CLASSES`, evenly spread. The other figures are means over
     them.
+    images : how many images of the test part these figures are of, where it has more than `MOST_IMAGES`.
     auroc : area under the ROC curve; lowest_auroc : of the class where it is lowest.
     auroc_largest_probability, auroc_entropy, auroc_similarity : of these scores alone.
     refused, accepted : share of the unknown images that are refused, and of the known ones that are not.
@@ -69,7 +72,8 @@ def _figures(table: ImageTable, features: FeatureFile) -> dict[str, float] | Non
     train = table.take(rows["train"])
     chosen = reference_rows(train)
     references, label_of = centres(averaged(features[rows["train"][chosen]]), train.labels[chosen])
-    parts = {part: _part(table, features, rows[part], references) for part in ("validation", "test")}
+    some = {part: _some(rows[part]) for part in ("validation", "test")}
+    parts = {part: _part(table, features, some[part], references) for part in ("validation", "test")}
     origin = averaged(features[rows["train"][:1]])[0]
 
     def sums_of(images: np.ndarray) -> Sums:
@@ -84,7 +88,13 @@ def _figures(table: ImageTable, features: FeatureFile) -> dict[str, float] | Non
 
     run = in_order if size <= FEATURES_IN_THREADS else map
     found = [figures for figures in run(without, _spread(len(table.classes)).tolist()) if figures]
-    return _means(found) if found else None
+    of = {} if len(some["test"]) == len(rows["test"]) else {"images": len(some["test"])}
+    return of | _means(found) if found else None
+
+
+def _some(rows: np.ndarray) -> np.ndarray:
+    """Return at most `MOST_IMAGES` of the rows, evenly spread."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_IMAGES)).astype(int))]
 
 
 def _part(table: ImageTable, features: FeatureFile, rows: np.ndarray, references: np.ndarray) -> _Part:

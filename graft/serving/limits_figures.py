@@ -1,7 +1,6 @@
 """What the test part says of a classifier's limits: the content of metrics/unknown.json."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,8 +11,9 @@ from graft.heads.feature_file import FeatureFile
 from graft.images.table import ImageTable
 from graft.scores.intervals import wilson_interval
 from graft.scores.known import known_figures
-from graft.serving.classifier import Classifier, Prediction
+from graft.serving.classifier import Classifier
 from graft.serving.generated import write_pictures
+from graft.serving.judged import Judged
 from graft.serving.left_out import MOST_FEATURES, left_out_figures
 
 Figures = dict[str, float]
@@ -26,13 +26,13 @@ REASONS = {
 }
 
 
-def limits_figures(classifier: Classifier, predictions: Sequence[Prediction], table: ImageTable) -> dict[str, Figures]:
+def limits_figures(classifier: Classifier, judged: Judged, table: ImageTable) -> dict[str, Figures]:
     """Return the figures of prediction sets and of "none of these".
 
     Parameters
     ----------
     classifier : the exported file.
-    predictions : of the images of the test part, in the order of the table.
+    judged : its predictions of the images of the test part, in the order of the table.
     table : all images.
 
     Returns
@@ -44,16 +44,13 @@ def limits_figures(classifier: Classifier, predictions: Sequence[Prediction], ta
 
     A part that the classifier or the data do not have is left out, with a line on standard error.
     """
-    labels = table.part("test").labels
-    sets = [prediction.prediction_set for prediction in predictions if prediction.prediction_set is not None]
-    scores = np.array([prediction.known_score for prediction in predictions if prediction.known_score is not None])
+    scores = judged.known_scores
     parts: dict[str, Figures | None] = dict.fromkeys(REASONS)
     if classifier.coverage is not None:
-        inside = np.array([np.isin(classifier.labels, chosen) for chosen in sets])
-        parts["prediction_sets"] = {"wanted_coverage": classifier.coverage} | set_figures(inside, labels)
+        figures = set_figures(judged.in_set, judged.set_sizes, judged.outcomes.labels)
+        parts["prediction_sets"] = {"wanted_coverage": classifier.coverage} | figures
     if len(scores):
-        right = np.array([prediction.probabilities.argmax() for prediction in predictions]) == labels
-        parts["none_of_these"] = _known(scores, right) | _on_generated(classifier, scores)
+        parts["none_of_these"] = _known(scores, judged.outcomes.right) | _on_generated(classifier, scores)
         parts["class_left_out"] = left_out_figures(table, FeatureFile(paths.FEATURES, np.arange(len(table))))
     for name in [name for name, figures in parts.items() if figures is None]:
         print(f"{paths.UNKNOWN}: without {name}: {REASONS[name]}", file=sys.stderr)
@@ -74,12 +71,13 @@ def _on_generated(classifier: Classifier, scores: np.ndarray) -> Figures:
     return {f"generated_{name}": value for name, value in figures.items()}
 
 
-def set_figures(sets: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def set_figures(contains: np.ndarray, sizes: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Return how good prediction sets are.
 
     Parameters
     ----------
-    sets : bool array (images, classes), of `prediction_sets`.
+    contains : bool array (images,), whether the set of each image has its class.
+    sizes : int array (images,), the number of classes in it.
     labels : int array (images,), the class of each.
 
     Returns
@@ -88,9 +86,7 @@ def set_figures(sets: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     interval. lowest_class_coverage : the same share within the class where it is lowest. mean_size : classes in a set.
     single : share of the sets with one class.
     """
-    contains = sets[np.arange(len(labels)), labels]
     low, high = wilson_interval(int(contains.sum()), len(labels))
-    sizes = sets.sum(axis=1)
     return {
         "coverage": float(contains.mean()),
         "coverage_low": low,

@@ -12,6 +12,8 @@ MOST_IMAGES = 1000
 # The exported file holds so many centres at most, or one a class: 1.3 MB of 1,280 features.
 MOST_CENTRES = 250
 ROUNDS = 20
+# Images looked at together.
+BLOCK = 20_000
 
 
 def reference_rows(images: ImageTable, most: int = MOST_IMAGES) -> np.ndarray:
@@ -22,12 +24,23 @@ def reference_rows(images: ImageTable, most: int = MOST_IMAGES) -> np.ndarray:
     images : the training part. The hash of an image decides whether it is among them, and where.
     most : number of rows, at most.
     """
-    order = np.argsort(images.sha256, kind="stable")
+    chosen = np.empty(0, int)
+    # Blocks bound the memory. What is not among the first ones of a block is not among those of all.
+    for start in range(0, len(images), BLOCK):
+        rows = np.concatenate([chosen, np.arange(start, min(start + BLOCK, len(images)))])
+        chosen = _first(images.take(rows), rows, most)
+    return chosen
+
+
+def _first(images: ImageTable, rows: np.ndarray, most: int) -> np.ndarray:
+    """Return the rows of the images that come first in their class by their hash, at most so many of all classes."""
+    sha256 = np.asarray(images.sha256)
+    order = np.argsort(sha256, kind="stable")
     place = np.empty(len(images), int)
     for label in range(len(images.classes)):
         of_class = order[images.labels[order] == label]
         place[of_class] = np.arange(len(of_class))
-    return np.lexsort((images.sha256, place))[:most]
+    return rows[np.lexsort((sha256, place))[:most]]
 
 
 def centres(features: np.ndarray, labels: np.ndarray, most: int = MOST_CENTRES) -> tuple[np.ndarray, np.ndarray]:
