@@ -13,7 +13,7 @@ from graft.core import paths
 from graft.core.files import read_json, remove, replacing, write_bytes, write_json
 from graft.core.quiet import importing
 from graft.core.stage import run_stage
-from graft.images.table import read_image_table
+from graft.images.table import ImageTable, read_image_table
 from graft.settings import params
 from graft.settings.resolved import view_settings
 
@@ -25,12 +25,11 @@ def network(outputs: Sequence[str], precision: str) -> Callable[[Any], Any]:
     return feature_network(outputs, precision)
 
 
-def compile_in_int8() -> None:
+def compile_in_int8(train: ImageTable) -> None:
     """Write the networks that `extract.precision: int8` computes with."""
     with importing():
         from graft.backbone.int8 import frozen_in_int8
-    networks = frozen_in_int8(read_image_table().part("train"))
-    for path, content in zip((paths.TRUNK_INT8, paths.TOP_INT8), networks, strict=True):
+    for path, content in zip((paths.TRUNK_INT8, paths.TOP_INT8), frozen_in_int8(train), strict=True):
         write_bytes(path, content)
 
 
@@ -45,7 +44,7 @@ def main() -> None:
     shape = read_json(paths.BACKBONE_DESCRIPTION)["features"]
     augment = view_settings(parameters.augment, parameters.dataset)
     if parameters.extract.precision == "int8":
-        compile_in_int8()
+        compile_in_int8(read_image_table().part("train"))
     with Store(default_folder()) as store:
         outputs = ("map", "features")
         # The maps too, for fine_tune to find them in the store, but not where it computes them itself.

@@ -124,9 +124,11 @@ def test_dvc_takes_the_addresses_of_remotes(clone):
         clone.dvc("remote", "remove", "store")
 
 
-def test_dvc_takes_the_address_of_another_s3_server(machine):
-    run(machine, ENDPOINT)
-    assert machine.dvc("config", "remote.store.endpointurl").strip() == ENDPOINT.split()[-1]
+def test_dvc_takes_the_address_of_another_s3_server(clone):
+    run(clone, S3)
+    run(clone, ENDPOINT)
+    assert clone.dvc("config", "remote.store.endpointurl").strip() == ENDPOINT.split()[-1]
+    clone.dvc("remote", "remove", "store")
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from graft.activations import split_requests
 from graft.activations.inference import frozen_activations, image_requests
 from graft.activations.litert import Network
 from graft.activations.store import Store
@@ -84,7 +85,7 @@ def test_fine_tuning_finds_the_maps_of_the_same_images_and_views_in_the_store(ta
     extract.main()
     # Training itself needs no test here: it starts when all maps are in the store.
     monkeypatch.setattr(fine_tune, "fine_tune", lambda *arguments, **options: None)
-    fine_tune.fine_tuned(None, table, params.load(), current_view_settings(), None)
+    fine_tune.fine_tuned(None, table, params.load(), None)
     assert capsys.readouterr().out.splitlines()[-1] == "54 views of 18 images, 0 computed now"
 
 
@@ -181,6 +182,6 @@ def test_images_that_are_looked_at_in_blocks_give_the_same_features(table, proje
     extract.main()
     expected = paths.FEATURES.read_bytes(), paths.VIEW_FEATURES.read_bytes()
     monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "another store"))
-    monkeypatch.setattr(extract, "IMAGES_AT_ONCE", 5)
+    monkeypatch.setattr(split_requests, "IMAGES_AT_ONCE", 5)
     extract.main()
     assert (paths.FEATURES.read_bytes(), paths.VIEW_FEATURES.read_bytes()) == expected

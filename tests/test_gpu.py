@@ -201,7 +201,7 @@ def test_a_step_that_does_not_fit_into_the_memory_is_one_line_with_the_size_of_t
     def fake_step(*arguments):
         raise error
 
-    monkeypatch.setattr(loop, "_training_step", lambda *arguments: fake_step)
+    monkeypatch.setattr(loop, "training_step", lambda *arguments: fake_step)
     message = r"^fine_tune\.batch_size: 8 images do not fit into the memory of A card; set a smaller number$"
     with pytest.raises(GraftError, match=message), faults(fine_tune_settings()):
         train(network(), examples())

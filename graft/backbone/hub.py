@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +200,6 @@ def _require_multiple(loaded: Loaded, size: int) -> None:
         )
 
 
-@cache
 def _keras_hub() -> Any:
     try:
         import keras_hub
