@@ -74,6 +74,13 @@ def test_a_failure_without_a_message_of_its_own_has_pythons_or_dvcs(repository, 
         list(experiments.run_each([experiment("bad")]))
 
 
+def test_changes_that_dvc_cannot_take_over_are_to_be_committed():
+    log = "ERROR: unexpected error - Could not apply stash commit: Stash apply resulted in merge conflicts\n"
+    assert experiments.failure(log) == (
+        "DVC cannot take over what is not committed; commit it first: `git add . && git commit -m results`"
+    )
+
+
 def test_results_of_different_inputs_are_refused(repository):
     running = experiments.run_each([experiment("one"), experiment("two")])
     next(running)

@@ -24,6 +24,8 @@ from graft.settings.resolved import weights_source
 
 LOCK = Path("dvc.lock")
 LOGS = Path(".cache/experiments")
+# What DVC says where it cannot bring changes of the working tree into an experiment, as of a file that is now a link.
+UNCOMMITTED = "Could not apply stash commit"
 # What git and DVC accept as part of a name.
 NAME = re.compile(r"\w+([.+-]\w+)*", re.ASCII)
 # Runs in each temporary clone: its outputs are links, which neither git nor DVC's cache holds.
@@ -217,4 +219,6 @@ def failure(log: str) -> str:
     of_python = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
     of_tool = [line for line in lines if line.startswith(("ERROR: ", "fatal: "))]
     line = (of_stage[:1] or of_python[-1:] or of_tool[:1] or ["it says nothing"])[0]
+    if UNCOMMITTED in line:
+        return "DVC cannot take over what is not committed; commit it first: `git add . && git commit -m results`"
     return line.removeprefix("error: ").removeprefix("ERROR: ")
