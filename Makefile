@@ -20,7 +20,8 @@ BENCHMARKS := extract new_images fine_tune_epoch learning_rate from_archive pred
 MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
 	$(if $(IMAGES),--images $(IMAGES)) $(if $(PAIRS),--pairs $(PAIRS))
 
-TRACKED := params.yaml relabelled.csv dvc.lock metrics data/source data/weights
+TRACKED := params.yaml relabelled.csv dvc.lock metrics data/source data/source.json data/weights \
+	data/weights.json
 # `evaluate` may write more files there than the last commit has.
 FIGURES := metrics/plots
 # Corrections of labels are work by hand: those of no commit are kept.

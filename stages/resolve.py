@@ -1,7 +1,7 @@
 """Stage resolve: check every parameter before anything else runs, and find what `dataset` and `weights` stand for.
 
 A local folder, archive or weights file becomes a link, and DVC reads what the link leads to: it sees a change there.
-Anything else becomes a small file that says what to fetch.
+Anything else becomes a link to a small file that says what to fetch.
 """
 
 import shlex

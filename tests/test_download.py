@@ -168,7 +168,7 @@ def test_the_same_data_give_the_same_bytes(fetch, image_folder):
 def test_nothing_but_the_outputs_is_left(fetch, image_folder):
     fetch(image_folder)
     assert {path.name for path in Path("data").iterdir()} == {
-        "source", "weights", "environment.json", "raw", "raw.json", "images.csv", "image_statistics.csv",
+        "source", "source.json", "weights", "weights.json", "environment.json", "raw", "raw.json", "images.csv", "image_statistics.csv",
     }  # fmt: skip
 
 

@@ -198,3 +198,21 @@ def test_a_full_disk_leaves_no_half_written_file_and_the_next_run_goes_on(clone,
     assert clone.outputs().items() <= whole.items()
     assert ran(clone.dvc("repro", stage)) == [stage]
     assert clone.outputs().keys() >= whole.keys()
+
+
+def test_an_experiment_writes_nothing_through_the_links_to_the_users_archive_and_weights(clone):
+    # Where git had a file in place of a link, DVC's stash wrote that file's content into the user's archive.
+    clone.set(dataset="digits")
+    clone.dvc("repro", "resolve")
+    clone.commit("The digits")
+    archive, weights = clone.folder / "photos.tar", clone.folder / "weights.h5"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(clone.photos, "photos")
+    weights.write_bytes(bytes(1000))
+    before = archive.read_bytes(), weights.read_bytes()
+    clone.set(dataset="../photos.tar", weights="../weights.h5")
+    clone.dvc("repro", "resolve")
+    clone.dvc("exp", "run", "-S", "lr=1e-4", "resolve")
+    clone.dvc("exp", "run", "--temp", "-S", "lr=2e-4", "resolve")
+    assert (archive.read_bytes(), weights.read_bytes()) == before
+    assert clone.source.resolve() == archive.resolve()

@@ -54,7 +54,7 @@ def test_what_was_resolved_before_is_replaced(project, image_folder):
     resolve.main()
     project.set()
     resolve.main()
-    assert not SOURCE.is_symlink()
+    assert os.readlink(SOURCE) == "source.json"
     assert json.loads(SOURCE.read_text())["embedded"] == "sklearn.digits"
     project.set(dataset=str(image_folder))
     resolve.main()

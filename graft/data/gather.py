@@ -14,6 +14,7 @@ from graft.data.folders import ImageFile
 from graft.data.source import image_folder, read_entry
 from graft.data.transfer import Limits
 from graft.images.loader import left_out
+from graft.settings.resolved import is_local
 from graft.settings.shards import is_pattern
 
 
@@ -94,7 +95,7 @@ def _shards(source: Path, dataset: str, raw: Path, bounds: Bounds, limits: Limit
     """Return the shards of data/source, and fetch those of an address; None where it is something else."""
     if source.is_dir():
         return shard_set.local_shards(source, dataset)
-    if source.is_symlink():
+    if is_local(source):
         return None
     entry = read_entry(source)
     return shard_set.fetched_shards(entry, raw, bounds, limits) if is_pattern(entry.url or "") else None

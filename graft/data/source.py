@@ -11,11 +11,12 @@ from graft.data import archives, embedded, layouts
 from graft.data.fetch import fetch
 from graft.data.transfer import Limits
 from graft.settings.datasets import Entry
+from graft.settings.resolved import is_local
 
 
 def read_entry(source: Path) -> Entry:
     """Return the catalog entry in data/source; where that is a link to the user's own images, one with the defaults."""
-    if source.is_symlink():
+    if is_local(source):
         return Entry()
     return Entry.model_validate(json.loads(source.read_text(encoding="utf-8")))
 
@@ -44,7 +45,7 @@ def image_folder(
     """
     if source.is_dir():
         return source, Counter()
-    if source.is_symlink():
+    if is_local(source):
         archive = source.resolve()
         if sha256:
             archives.check_sha256(archive, sha256)

@@ -93,15 +93,17 @@ def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
 
 def resolved_weights(source: Path) -> str:
     """Return the weights that data/weights stands for: imagenet, none, or the path of a file."""
-    if source.is_symlink():
+    if is_local(source):
         return str(source.resolve())
     return json.loads(source.read_text(encoding="utf-8"))["weights"]
 
 
 def link_or_write(output: Path, source: Path | dict[str, object] | dict[str, str], setting: str) -> None:
-    """Make `output` a link to a path, or a JSON file of a dictionary, in place of the earlier link or file.
+    """Make `output` a link to a path, or to a JSON file of a dictionary beside it, in place of the earlier link.
 
-    Both are in git. The link is relative where the path in params.yaml is, so that it is right in every clone.
+    Both are in git, and `output` is a link in either case: where git has a file in place of a link, DVC's experiments
+    write the file's content through the link, over the user's archive or weights. The link is relative where the path
+    in params.yaml is, so that it is right in every clone. For a path the JSON file is empty.
 
     Parameters
     ----------
@@ -118,10 +120,22 @@ def link_or_write(output: Path, source: Path | dict[str, object] | dict[str, str
         raise GraftError(f"{output}: this name is for a link that the pipeline makes; move the folder elsewhere")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.unlink(missing_ok=True)
+    entry = entry_of(output)
+    write_json(entry, {} if isinstance(source, Path) else source)
     if isinstance(source, Path):
         output.symlink_to(_relative_link(output.parent, setting) or source.resolve())
     else:
-        write_json(output, source)
+        output.symlink_to(entry.name)
+
+
+def entry_of(output: Path) -> Path:
+    """Return the JSON file beside data/source or data/weights."""
+    return output.with_suffix(".json")
+
+
+def is_local(output: Path) -> bool:
+    """Return whether data/source or data/weights is a link to something of the user, not to the JSON file beside it."""
+    return output.is_symlink() and os.readlink(output) != entry_of(output).name
 
 
 def _relative_link(folder: Path, setting: str) -> str | None:
