@@ -168,7 +168,8 @@ def test_the_same_data_give_the_same_bytes(fetch, image_folder):
 def test_nothing_but_the_outputs_is_left(fetch, image_folder):
     fetch(image_folder)
     assert {path.name for path in Path("data").iterdir()} == {
-        "source", "source.json", "weights", "weights.json", "environment.json", "raw", "raw.json", "images.csv", "image_statistics.csv",
+        "source", "source.json", "weights", "weights.json", "environment.json",
+        "raw", "raw.json", "images.csv", "image_statistics.csv",
     }  # fmt: skip
 
 
@@ -380,7 +381,9 @@ def test_a_first_run_that_cannot_move_an_output_leaves_none(project, image_folde
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(PermissionError):
         download.main()
-    assert {path.name for path in Path("data").iterdir()} == {"source", "weights", "environment.json"}
+    assert {path.name for path in Path("data").iterdir()} == {
+        "source", "source.json", "weights", "weights.json", "environment.json",
+    }  # fmt: skip
 
 
 def test_digits_are_written_as_ten_folders_of_grey_pictures(fetch):

@@ -210,7 +210,7 @@ def test_an_experiment_writes_nothing_through_the_links_to_the_users_archive_and
         tar.add(clone.photos, "photos")
     weights.write_bytes(bytes(1000))
     before = archive.read_bytes(), weights.read_bytes()
-    clone.set(dataset="../photos.tar", weights="../weights.h5")
+    clone.set(dataset=str(archive), weights=str(weights))
     clone.dvc("repro", "resolve")
     clone.dvc("exp", "run", "-S", "lr=1e-4", "resolve")
     clone.dvc("exp", "run", "--temp", "-S", "lr=2e-4", "resolve")
