@@ -16,7 +16,7 @@ SECONDS := 120
 PYTEST := pytest -n auto --dist worksteal --durations 25
 
 # In the order of the report; what is measured with: make bench ARCHIVE=photos.tar WEIGHTS=file.h5 IMAGES=100 PAIRS=1
-BENCHMARKS := extract new_images fine_tune_epoch learning_rate from_archive predict_start predict_many memory interpreters hub_features int8
+BENCHMARKS := extract new_images fine_tune_epoch learning_rate from_archive predict_start predict_many memory interpreters hub_features int8 ray_workers
 MEASURED_WITH = $(if $(ARCHIVE),--archive '$(ARCHIVE)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
 	$(if $(IMAGES),--images $(IMAGES)) $(if $(PAIRS),--pairs $(PAIRS))
 

@@ -22,6 +22,7 @@ BENCHMARKS = (
     "interpreters",
     "hub_features",
     "int8",
+    "ray_workers",
 )
 # Beside the folders of the processors, with the name of its card.
 GPU = "gpu"

@@ -231,7 +231,7 @@ def test_benchmarks_of_one_machine_share_its_line_and_others_have_their_own():
     assert "- learning_rate: 3,670 images, generated, weights of MobileNetV2 of a file; A processor, 8 cores" in page
     assert (
         "Not measured here: new_images, fine_tune_epoch, from_archive, predict_start, predict_many, interpreters, "
-        "hub_features, int8." in page
+        "hub_features, int8, ray_workers." in page
     )
 
 
