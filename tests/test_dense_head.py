@@ -232,6 +232,12 @@ def test_a_loss_that_is_no_number_stops_with_the_key_to_change():
         fitted(settings(optimizer="sgd", widths=[6]).model_copy(update={"lr": 3e38}))
 
 
+def test_weights_of_the_last_step_that_give_no_number_stop_training_too():
+    # One step: its own loss is that of the weights before it.
+    with pytest.raises(GraftError, match=r"^head\.lr: at a learning rate of 3e\+38 the loss is (nan|inf); try a small"):
+        fitted(settings(optimizer="sgd", widths=[6], epochs=1).model_copy(update={"lr": 3e38}), train=batches(size=30))
+
+
 def test_a_log_for_tensorboard_is_written_on_demand(tmp_path):
     pytest.importorskip("tensorboard")
     fitted(settings(), log_folder=tmp_path / "logs")

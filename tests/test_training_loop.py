@@ -288,6 +288,12 @@ def test_a_loss_that_is_no_number_stops_training_and_names_the_key_to_change():
         train(network(), examples(), optimizer="sgd", lr=3e38, epochs=9)
 
 
+def test_weights_of_the_last_step_that_give_no_number_stop_training_too():
+    # One step: its own loss is that of the weights before it.
+    with pytest.raises(GraftError, match=r"^lr: at a learning rate of 3e\+38 the loss is (nan|inf); try a smaller lr$"):
+        train(network(), examples(), examples(seed=1), optimizer="sgd", lr=3e38, epochs=1, batch_size=64)
+
+
 def test_an_error_while_reading_reaches_the_caller():
     def read(rows, epoch):
         raise GraftError("store: gone")

@@ -111,8 +111,10 @@ def fit(
             callbacks=[progress, *_callbacks(settings, log_folder), best],
             verbose=0,
         ).history
-    if not np.isfinite(history["loss"]).all():
-        found = history["loss"][-1]
+    # The last step's weights may give no number where no step's loss shows it.
+    losses = np.array([*history["loss"], *history[f"val_{CROSS_ENTROPY}"]])
+    if not np.isfinite(losses).all():
+        found = losses[~np.isfinite(losses)][0]
         raise GraftError(f"head.lr: at a learning rate of {settings.lr:g} the loss is {found}; try a smaller one")
     return trained_head(model, start), best.best_epoch + 1
 

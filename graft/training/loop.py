@@ -129,6 +129,8 @@ def train(
         row = {"epoch": epoch + 1} | _train_epoch(step, batches, mixup_weights(epoch, settings.mixup, seed))
         callbacks.on_test_begin()
         row |= validate()
+        # The last step's weights may give no number where no step's loss shows it.
+        _require_number(row.get("val_loss", 0.0), row["learning_rate"])
         _require_same(devices, state[0], row)
         callbacks.on_test_end()
         callbacks.on_epoch_end(epoch, dict(row))
@@ -214,10 +216,14 @@ def _train_epoch(step: Step, batches: Iterator[Batch], own_weights: Iterator[np.
     # The batches come first in zip: they end, the weights do not.
     for (maps, labels, weights), own_weight in zip(batches, own_weights, strict=False):
         rate, batch_loss, batch_right = map(float, step(maps, labels, weights, own_weight))
-        if not math.isfinite(batch_loss):
-            raise GraftError(f"lr: at a learning rate of {rate:.3g} the loss is {batch_loss}; try a smaller lr")
+        _require_number(batch_loss, rate)
         loss, right, count = loss + batch_loss, right + batch_right, count + float(weights.sum())
     return {"learning_rate": rate, "loss": loss / count, "accuracy": right / count}
+
+
+def _require_number(loss: float, rate: float) -> None:
+    if not math.isfinite(loss):
+        raise GraftError(f"lr: at a learning rate of {rate:.3g} the loss is {loss}; try a smaller lr")
 
 
 def _require_same(devices: Devices, variables: Iterable[keras.Variable], row: Row) -> None:
