@@ -94,7 +94,8 @@ stages:
   resolve: {cmd: resolve, outs: [{path: data/source, md5: "1"}, {path: data/weights, md5: "2"}]}
   download: {cmd: download, deps: [{path: data/source, md5: "1"}], outs: [{path: data/raw, md5: "3"}]}
   freeze: {cmd: freeze, deps: [{path: data/weights, md5: "2"}, {path: graft/core, md5: "4"}]}
-  evaluate: {cmd: evaluate, deps: [{path: data/raw, md5: "3"}]}
+  extract: {cmd: extract, outs: [{path: data/features, md5: "5"}]}
+  evaluate: {cmd: evaluate, deps: [{path: data/raw, md5: "3"}, {path: data/features/features.npy, md5: "6"}]}
 """
 
 
@@ -103,7 +104,7 @@ def test_inputs_are_parameters_commands_code_images_and_weights_and_nothing_that
     Path("dvc.lock").write_text(LOCK)
     git("add", ".")
     git("commit", "-q", "-m", "results")
-    commands = {f"the command of {stage}": stage for stage in ("resolve", "download", "freeze", "evaluate")}
+    commands = {f"the command of {stage}": stage for stage in ("resolve", "download", "freeze", "extract", "evaluate")}
     assert experiments.inputs("HEAD", without=["split.fold"]) == commands | {
         "dataset": "photos",
         "weights": "none",

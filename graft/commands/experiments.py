@@ -133,7 +133,7 @@ def inputs(reference: str, without: Iterable[str]) -> dict[str, object]:
     parameters = yaml.safe_load(revisions.file_at(reference, paths.PARAMETERS))
     stages = yaml.safe_load(revisions.file_at(reference, LOCK))["stages"]
     found = dict(_flat(parameters, {*without, *WITHOUT_EFFECT}))
-    computed = {output["path"] for stage in stages.values() for output in stage.get("outs", [])}
+    computed = [Path(output["path"]) for stage in stages.values() for output in stage.get("outs", [])]
     for name, stage in stages.items():
         found[f"the command of {name}"] = stage["cmd"]
         for dependency in stage.get("deps", []):
@@ -141,7 +141,8 @@ def inputs(reference: str, without: Iterable[str]) -> dict[str, object]:
             if key := CHOSEN_BY.get(path):
                 # Another data set is another setting; the same one must hold the same images.
                 found[f"{key} {parameters[key]}"] = dependency
-            elif path not in computed:
+            # A stage may read one file of a folder that another one writes.
+            elif not any(Path(path).is_relative_to(output) for output in computed):
                 found[path] = dependency
     return found
 
