@@ -40,7 +40,10 @@ def require_commit() -> None:
 
 def _reason(failed: subprocess.CompletedProcess[bytes]) -> str:
     """Return all that git says about a failure, in one line: the last lines can be its remedy for the first."""
-    return " ".join(failed.stderr.decode(errors="replace").split()) or f"git says nothing, status {failed.returncode}"
+    return (
+        " ".join(failed.stderr.decode(errors="replace").split()).removesuffix(".")
+        or f"git says nothing, status {failed.returncode}"
+    )
 
 
 def commit_at(revision: str) -> str | None:
