@@ -87,9 +87,9 @@ class _Body:
         if length.isascii() and length.isdigit():
             self._require_size(int(length))
 
-    def read(self, amount: int | None = None) -> bytes:
-        """Return what has come, up to `amount` bytes, without waiting for all of them; b"" at the end."""
-        block = self._response.read1(-1 if amount is None else amount)
+    def read(self, amt: int | None = None) -> bytes:
+        """Return what has come, up to `amt` bytes, without waiting for all of them; b"" at the end."""
+        block = self._response.read1(-1 if amt is None else amt)
         self._received += len(block)
         self._require_size(self._received)
         self._require_speed(time.monotonic())
