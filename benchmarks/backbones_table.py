@@ -35,10 +35,10 @@ LICENCES = {
     "convnext": "MIT",
     "densenet": "BSD-3-Clause",
     "resnet": "MIT",
-    "resnet_v2": "not stated",
+    "resnet_v2": "BSD-3-Clause",
     "resnext": "CC-BY-NC-4.0",
-    "vgg16": "CC-BY",
-    "vgg19": "CC-BY",
+    "vgg16": "CC-BY-4.0",
+    "vgg19": "CC-BY-4.0",
     "xception": "MIT",
     "simple_cnn": "-",
 }

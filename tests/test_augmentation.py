@@ -4,6 +4,8 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from graft.images import augmentation
@@ -40,6 +42,36 @@ def test_a_view_is_the_same_each_time_and_in_any_order(view):
     first = [view(number, **LIVELY) for number in (1, 2, 3)]
     again = [view(number, **LIVELY) for number in (3, 1, 2)]
     np.testing.assert_array_equal(first, [again[1], again[2], again[0]])
+
+
+SHARE, SIDE = st.floats(0, 0.99), st.integers(8, 60)
+# The ranges of params.yaml.
+SETTINGS = st.fixed_dictionaries(
+    {
+        "flip": st.sampled_from(list(augmentation.FLIPS)),
+        "rotation": st.floats(0, 180),
+        "shear": st.floats(0, 45),
+        "crop": st.floats(1e-3, 1),
+        "crop_jitter": st.floats(0, 1),
+        "probability": st.floats(0, 1),
+        "randaugment": st.fixed_dictionaries({"count": st.integers(0, 5), "magnitude": st.floats(0, 30)}),
+        **dict.fromkeys(("zoom", "shift", "brightness", "contrast", "saturation"), SHARE),
+    }
+)
+
+
+@given(SETTINGS, st.tuples(SIDE, SIDE), SIDE, st.integers(1, 1000))
+def test_whatever_the_settings_a_view_has_its_size_and_depends_on_image_number_and_settings(
+    settings, image_size, size, number
+):
+    noise = np.random.default_rng(0).integers(0, 256, (image_size[1], image_size[0], 3), np.uint8)
+    extended = augmentation.extended(Image.fromarray(noise))
+    first, again = (
+        augmentation.view(extended, size, augmentation.generator(IMAGE, number, settings), settings)
+        for settings in (settings, dict(reversed(settings.items())))
+    )
+    assert (first.shape, first.dtype) == ((size, size, 3), np.uint8)
+    np.testing.assert_array_equal(first, again)
 
 
 def test_every_view_of_every_image_is_another_one(view):

@@ -54,6 +54,12 @@ def test_a_full_disk_ends_in_one_line():
         run(_raising(OSError(errno.ENOSPC, "No space left on device", "data/raw/1.png")))
 
 
+def test_where_a_copy_finds_the_disk_full_the_line_names_the_copy():
+    error = OSError(errno.ENOSPC, "No space left on device", "photos/1.png", None, "data/raw/1.png")
+    with pytest.raises(SystemExit, match=r"^error: data/raw/1.png: the disk is full; free some space and run again$"):
+        run(_raising(error))
+
+
 @pytest.mark.parametrize(
     ("number", "line"),
     [

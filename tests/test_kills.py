@@ -223,3 +223,38 @@ def test_two_experiments_on_one_store_give_what_each_gives_alone(clone, tmp_path
     for name in settings:
         locks = [yaml.safe_load(place.git("show", f"{experiments(place)[name]}:dvc.lock")) for place in (clone, alone)]
         assert locks[0] == locks[1]
+
+
+# All of a clone is on a disk of 40 MB with so many KB free. What is there at the end goes to a second folder.
+ON_A_SMALL_DISK = """
+    folder=$1 left=$2 free=$3
+    cp -a "$folder" "$left" && mount -t tmpfs -o size=40m tmpfs "$folder" && cp -a "$left/." "$folder" || exit 99
+    cd "$folder/repository"
+    head -c $(($(df --output=avail -k . | tail -1) - free))K /dev/zero > ../filler
+    dvc repro > "$left.log" 2>&1
+    status=$?
+    rm ../filler
+    python -m graft mend && dvc repro || exit 98
+    rm -r "$left" && cp -a "$folder" "$left"
+    exit $status
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("free", [100, 2000, 3000])
+def test_on_a_disk_of_40_megabytes_that_is_full_repro_fails_and_goes_on_once_there_is_room(
+    finished, clone, tmp_path, free
+):
+    private = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*private, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no small file system can be mounted here")
+    forget(clone)
+    left = tmp_path / "left"
+    done = clone.attempt(*private, "sh", "-c", ON_A_SMALL_DISK, "sh", clone.folder, left, free, within=tmp_path)
+    log = (tmp_path / "left.log").read_text(encoding="utf-8")
+    assert done.returncode not in (0, 98, 99), done.stdout + done.stderr + log
+    assert "Traceback" not in log
+    assert re.search("the disk is full|No space left on device|database or disk is full", log), log
+    shutil.rmtree(clone.folder)
+    left.rename(clone.folder)
+    assert results(clone) == results(finished)

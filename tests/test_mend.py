@@ -83,6 +83,17 @@ def test_a_link_to_photos_that_are_not_here_goes_where_another_data_set_is_chose
     assert capsys.readouterr().out == "data/source: a link that leads nowhere, deleted; `resolve` writes it anew\n"
 
 
+def test_a_pipe_that_came_into_the_photos_after_resolve_is_one_line_with_its_path(project):
+    """DVC reads the folder before it runs the first stage, and waits for ever at a pipe."""
+    for folder in ("photos/red", "data"):
+        Path(folder).mkdir(parents=True)
+    Path("data/source").symlink_to("../photos")
+    command(["mend"])
+    os.mkfifo("photos/red/pipe.jpg")
+    with pytest.raises(GraftError, match=r"^data/source: red/pipe\.jpg is neither a file nor a folder; remove it$"):
+        command(["mend"])
+
+
 @pytest.mark.parametrize("content", [b"", b'{"read": {', b'{"read": {"a": [{"pid"', b"[]", b'{"read": {"a": [{}]}}'])
 def test_a_cut_rwlock_is_deleted(repository, content, capsys):
     USERS.write_bytes(content)

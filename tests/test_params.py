@@ -2,7 +2,10 @@
 
 import re
 
+import own_parameters
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from graft.core.errors import GraftError
@@ -326,6 +329,20 @@ def keys(section=params.Parameters, prefix=""):
 def test_every_number_has_a_range(project, key, number):
     with pytest.raises(GraftError, match=rf"^params\.yaml: {key} is -?\d\S*: Input should be [^\n]*$"):
         params.load(changes={key: str(number)})
+
+
+VALUES = st.one_of(st.integers(), st.floats(), st.booleans(), st.none(), st.text(max_size=20))
+
+
+@given(st.sampled_from(list(keys())), st.one_of(VALUES, st.lists(VALUES, max_size=3)).map(str))
+def test_whatever_stands_behind_a_key_is_taken_or_refused_in_one_line(key, text):
+    line = key
+    try:
+        params.load(own_parameters.FILE, changes={key: text})
+    except GraftError as error:
+        line = str(error)
+    assert len(line.splitlines()) == 1
+    assert any(part in line for part in key.split("."))
 
 
 @pytest.mark.parametrize(("key", "values"), [("head__widths", [4, 10**30]), ("head__dropout", [0.5, 10**30])])

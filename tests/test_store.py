@@ -423,6 +423,19 @@ def test_a_changed_byte_inside_an_array_drops_that_record_alone(tmp_path, capfd)
     assert "1 broken record" in capfd.readouterr().err
 
 
+def test_the_broken_records_of_several_reads_are_counted_together(tmp_path, capfd):
+    file = filled(tmp_path, blocks([1, 2, 3]))
+    content = bytearray(file.read_bytes())
+    for number in (1, 2):
+        content[content.find(bytes([number]) * 1000) + 500] ^= 1
+    file.write_bytes(content)
+    with Store(tmp_path) as store:
+        for number in (1, 2, 3):
+            store.get_many(NETWORK, blocks([number]))
+        assert store.dropped == 2
+    assert ": 2 broken records were deleted; they will be computed again" in capfd.readouterr().err
+
+
 def test_two_processes_that_meet_damage_at_once_report_it_once(tmp_path):
     for content in (b"", b"random" * 9999):
         file = filled(tmp_path)
@@ -567,6 +580,14 @@ def test_writing_keeps_the_store_within_its_limit(tmp_path):
         assert len(store.get_many(NAMES[4], blocks(range(15)))) == 15
     assert store.size() <= 5 * MEGABYTE
     assert NAMES[3] in namespaces(tmp_path)
+
+
+def test_what_is_about_to_be_written_counts_before_it_is_written(tmp_path):
+    filled_in_turn(tmp_path, range(2))
+    with Store(tmp_path, 5 * MEGABYTE // 2) as store:
+        store.put_many(NAMES[2], blocks(range(10)))
+        assert store.size() <= 5 * MEGABYTE // 2
+    assert namespaces(tmp_path) == {NAMES[1], NAMES[2]}
 
 
 def put_a_block(store, namespace, keys):

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from graft.backbone import efficientnet_lite, resnext
-from graft.backbone.timeouts import timeout
+from graft.backbone.downloads import limited
 from graft.backbone.weights import load_weights, number_names
 from graft.core.errors import GraftError
 from graft.settings.backbone_table import Backbone
@@ -73,7 +73,7 @@ def _keras_published(record: Backbone, image_size: int, include_top: bool = Fals
 def _one_line(record: Backbone) -> Iterator[None]:
     """Turn whatever can go wrong with weights that Keras fetches into one line."""
     try:
-        with timeout():
+        with limited():
             yield
     # keras.utils.get_file raises a plain Exception where a download fails; a connection that breaks, a checksum that
     # differs, a full disk and a damaged file in Keras's own folder raise others.

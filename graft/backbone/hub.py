@@ -13,8 +13,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from graft.backbone.downloads import timeout
 from graft.backbone.hub_graph import graph, multiple_of
-from graft.backbone.timeouts import timeout
 from graft.backbone.token_layers import resized_positions
 from graft.backbone.weights import draw_nested_weights, load_weights
 from graft.core import paths

@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from graft.commands import crossval_figures, experiments, revisions
-from graft.commands.mend import mend
+from graft.commands.mend import mend, require_readable
 from graft.commands.paired import predictions_table
 from graft.core import paths
 from graft.core.errors import GraftError
@@ -157,6 +157,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def main(arguments: Namespace) -> None:
     """Run every fold of the split, and write metrics/crossval.json and crossval.csv."""
     mend(paths.repository())
+    require_readable(paths.repository())
     settings = experiments.parse_settings(arguments.set_param)
     folds = fold_experiments(arguments.name, settings)
     if images := listed_images(settings):

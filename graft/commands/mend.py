@@ -1,7 +1,8 @@
 """graft mend: repair the two files that DVC leaves half written when it is killed or the disk is full.
 
 DVC 3 writes dvc.lock and .dvc/tmp/rwlock in place, and has no option to do otherwise. `make repro`, `graft crossval`
-and `graft study` call this before DVC starts. The command also says what to fetch where the data set is not here.
+and `graft study` call this before DVC starts. The command also says what to fetch where the data set is not here, and
+what to remove from its folder where DVC would wait for ever.
 """
 
 import fcntl
@@ -20,6 +21,7 @@ from graft.commands import revisions
 from graft.core.errors import GraftError
 from graft.core.files import remove_leftovers, write_bytes
 from graft.core.paths import OUTPUTS, PARAMETERS, SOURCE, repository
+from graft.data.folders import check_links
 from graft.settings import datasets, params
 
 EXAMPLE = "graft mend"
@@ -43,12 +45,13 @@ def main(arguments: Namespace) -> None:
     Raises
     ------
     GraftError
-        If `require_images` or `mend` does.
+        If `require_images`, `require_readable` or `mend` does.
     """
     mend(repository())
     for folder in OUTPUTS:
         remove_leftovers(repository() / folder)
     require_images(repository())
+    require_readable(repository())
 
 
 def require_images(folder: Path) -> None:
@@ -72,6 +75,24 @@ def require_images(folder: Path) -> None:
     datasets.find(parameters.dataset, parameters.dataset_sha256, folder)
     link.unlink()
     print(f"{SOURCE}: a link that leads nowhere, deleted; `resolve` writes it anew", flush=True)
+
+
+def require_readable(folder: Path) -> None:
+    """Check that DVC can read all that is in the data set's folder: it would wait for ever at a pipe.
+
+    `resolve` checks it too, but DVC reads the folder again before it runs the first stage.
+
+    Parameters
+    ----------
+    folder : of the repository.
+
+    Raises
+    ------
+    GraftError
+        As `check_links` does.
+    """
+    if (folder / SOURCE).is_dir():
+        check_links(folder / SOURCE, str(SOURCE))
 
 
 def mend(folder: Path) -> None:

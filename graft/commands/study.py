@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from graft.commands import experiments, revisions
-from graft.commands.mend import mend
+from graft.commands.mend import mend, require_readable
 from graft.core import paths
 from graft.core.errors import GraftError, nearest
 from graft.core.files import write_text
@@ -126,6 +126,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def main(arguments: Namespace) -> None:
     """Run every variant of a study; write metrics/studies/NAME.csv and .png."""
     mend(paths.repository())
+    require_readable(paths.repository())
     name = arguments.name
     study = load(name)
     runs = planned_runs(name, study, experiments.parse_settings(arguments.set_param))

@@ -82,7 +82,9 @@ def run(main: Callable[[], int | None], keeps_outputs: bool = False) -> None:
 
 def file_fault(error: OSError) -> str:
     """Return one line about a fault of the file system: the file, what happened, and what to do."""
-    name = "writing" if error.filename is None else os.fsdecode(error.filename)
+    # Where a copy fails, the first name is that of the original.
+    file = error.filename2 if error.errno in FULL_DISK and error.filename2 is not None else error.filename
+    name = "writing" if file is None else os.fsdecode(file)
     if len(name) > LONGEST_NAME:
         name = f"...{name[-LONGEST_NAME:]}"
     reason = "the disk is full" if error.errno in FULL_DISK else (error.strerror or "an error").lower()
