@@ -1,5 +1,6 @@
 """The vision models of KerasHub: read from a preset, laid open, cut, compiled, built again."""
 
+import json
 import sys
 from dataclasses import asdict
 
@@ -128,6 +129,16 @@ def test_random_weights_depend_on_the_name_alone(dinov2, tmp_path):
     assert not np.array_equal(first.get_layer("patches").kernel, third.get_layer("patches").kernel)
 
 
+@pytest.mark.slow
+def test_the_weights_of_a_model_of_timm_are_those_in_its_file(tmp_path):
+    written = hub_presets.random_backbone("timm_resnet18")
+    folder = hub_presets.write_preset(tmp_path / "resnet18", "timm_resnet18")
+    loaded = hub.load(f"hub/{folder}")
+    assert set(loaded.files) == {"config.json", "model.safetensors"}
+    for weight, expected in zip(loaded.backbone.weights, written.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
 def test_the_files_that_decide_what_is_computed_are_named_by_their_hash(dinov2):
     files = hub.load(dinov2).files
     assert set(files) == {"config.json", "image_converter.json", "model.weights.h5"}
@@ -178,6 +189,15 @@ def test_a_preset_without_its_scaling_is_refused(dinov2, tmp_path):
     with pytest.raises(GraftError, match=r"has no image_converter.json"):
         hub.load(f"hub/{tmp_path / 'bare'}")
     assert hub.load(f"hub/{tmp_path / 'bare'}", pretrained=False).preset.scale == [1 / 127.5] * 3
+
+
+def test_a_package_that_a_format_needs_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_hub.src.utils.transformers.safetensor_utils.safetensors", None)
+    scaling = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    config = {"architecture": "resnet18", "pretrained_cfg": scaling}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(GraftError, match=r"^backbone: hub/.* needs a package [^\n]*; run pip install safetensors$"):
+        hub.load(f"hub/{tmp_path}")
 
 
 # The client of Hugging Face tries again for half a minute.

@@ -239,6 +239,11 @@ def _families() -> str:
 def _one_line_errors(name: str) -> Iterator[None]:
     try:
         yield
+    except ImportError as error:
+        # Models of timm and Transformers need safetensors.
+        command = re.search(r"pip install [\w-]+", str(error))
+        hint = f"run {command.group()}" if command else _reason(error)
+        raise GraftError(f"backbone: {name} needs a package that is not installed; {hint}") from error
     # A network, a server, an account, a file: each library below raises its own errors.
     except Exception as error:
         raise GraftError(
