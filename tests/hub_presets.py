@@ -138,6 +138,10 @@ def write_preset(folder: Path, family: str = "dinov2") -> Path:
     if family.startswith("timm_"):
         return write_timm_model(folder, family)
     random_backbone(family).save_to_preset(str(folder))
+    # KerasHub leaves some arguments out, as num_features of EfficientNet.
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"config": FAMILIES[family][1] | config["config"]}))
     size = FAMILIES[family][1].get("image_shape", (64, 64, 3))[:2]
     keras_hub.layers.ImageConverter(image_size=size, scale=SCALE, offset=[OFFSET] * 3).save_to_preset(str(folder))
     return folder

@@ -110,7 +110,10 @@ def load(name: str, pretrained: bool = True) -> Loaded:
     backbone = backbone.vision_encoder if kind in PAIRS else backbone
     if converter is None and pretrained:
         raise GraftError(f"backbone: {name} has no image_converter.json, so how images are scaled is not known; add it")
-    preset = Preset(_config(backbone), *_scale_and_offset(converter))
+    config = _config(backbone)
+    if kind not in PAIRS:
+        config = _with_arguments(config, loader)
+    preset = Preset(config, *_scale_and_offset(converter))
     return Loaded(name, backbone, preset, _default_size(backbone, converter), files, folder)
 
 
@@ -285,6 +288,18 @@ def _default_size(backbone: keras.Model, converter: Any) -> int:
 def _config(backbone: keras.Model) -> dict[str, Any]:
     config = keras.saving.serialize_keras_object(backbone)
     return {key: config[key] for key in ("module", "class_name", "config", "registered_name")}
+
+
+def _with_arguments(config: dict[str, Any], loader: Any) -> dict[str, Any]:
+    """Return a backbone's configuration with what it was made with and KerasHub left out: num_features (EfficientNet).
+
+    Parameters
+    ----------
+    config : as `_config` returns it.
+    loader : KerasHub's, of a preset in its own notation, or in that of timm or Transformers.
+    """
+    own = loader.config.get("config") or loader.converter.convert_backbone_config(loader.config)
+    return config | {"config": own | config["config"]}
 
 
 def _hashes(folder: Path) -> dict[str, str]:
