@@ -93,10 +93,10 @@ runs need no connection. [licences.md](licences.md) has the sources of the licen
 FINE_TUNING = """
 Fine-tuning a transformer:
 
-- **Rate.** `lr` is the same for all backbones, and was chosen with EfficientNets. No rate was measured for transformers:
-  their weights could not be fetched where Graft was measured. Published recipes train CLIP at 3e-5 (Wortsman et al.
-  2022, arXiv 2109.01903), or lower the rate from block to block by a factor of 0.65 to 0.75 (Bao et al. 2022, arXiv
-  2106.08254). So start with `dvc exp run -S lr=3e-5 -S fine_tune.layer_decay=0.75`, and compare.
+- **Rate.** `lr` is the same for all backbones, and was chosen with EfficientNets. No rate was measured for
+  transformers: their weights could not be fetched where Graft was measured. Published recipes train CLIP at 3e-5
+  (Wortsman et al. 2022, arXiv 2109.01903), or lower the rate from block to block by a factor of 0.65 to 0.75 (Bao et
+  al. 2022, arXiv 2106.08254). So start with `dvc exp run -S lr=3e-5 -S fine_tune.layer_decay=0.75`, and compare.
 - **Memory.** DINOv2-S at 224 pixels, cut after block 6 of 12, takes 2,213 MiB with `fine_tune.batch_size: 8` and
   2,774 MiB with 16: 70 MiB more for each image, so the default of 64 takes about 6 GB. `extract` takes 651 MiB.
 """

@@ -7,6 +7,7 @@ from graft.core import paths
 from graft.core.files import read_json
 from graft.images import loader
 from graft.images.table import read_image_table
+from graft.scores.loss import softmax
 from graft.settings import params
 
 
@@ -26,5 +27,4 @@ def _by_keras(image: np.ndarray) -> np.ndarray:
     best = next(candidates(params.load(), head, read_image_table()))
     images = image[np.newaxis].astype(np.float32)
     maps = best.backbone.cut.trunk(scaled(images, best.backbone.scaling), training=False)
-    shares = np.exp(np.asarray(best.upper(maps, training=False), np.float64)[0])
-    return shares / shares.sum()
+    return softmax(np.asarray(best.upper(maps, training=False), np.float64))[0]

@@ -151,21 +151,25 @@ def write_timm_model(folder: Path, family: str) -> Path:
     """Write a ResNet of timm to a folder, as Hugging Face has it: config.json and model.safetensors."""
     from safetensors.numpy import save_file
 
-    weights = {}
-    for layer in random_backbone(family).layers:
-        name = _name_in_timm(layer.name)
-        for weight in layer.weights:
-            value, kind = np.asarray(weight), TIMM_WEIGHTS[weight.name]
-            # Kernels are (outputs, inputs, height, width) in PyTorch.
-            value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
-            weights[f"{name}.{kind}"] = np.ascontiguousarray(value)
     folder.mkdir()
-    save_file(weights, folder / "model.safetensors")
+    save_file(timm_weights(random_backbone(family)), folder / "model.safetensors")
     scaling = {"mean": [-OFFSET / SCALE / 255] * 3, "std": [1 / SCALE / 255] * 3, "interpolation": "bicubic"}
     config = {"architecture": family.removeprefix("timm_"), "num_classes": 1000, "num_features": 512}
     config["pretrained_cfg"] = {"input_size": [3, 64, 64]} | scaling
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def timm_weights(backbone) -> dict[str, np.ndarray]:
+    """Return the weights of KerasHub's ResNet by timm's names."""
+    weights = {}
+    for layer in backbone.layers:
+        for weight in layer.weights:
+            value = np.asarray(weight)
+            # Kernels are (outputs, inputs, height, width) in PyTorch.
+            value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
+            weights[f"{_name_in_timm(layer.name)}.{TIMM_WEIGHTS[weight.name]}"] = np.ascontiguousarray(value)
+    return weights
 
 
 # Of a convolution and of a BatchNorm.
