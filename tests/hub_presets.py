@@ -1,5 +1,7 @@
 """Presets of KerasHub, small and with random weights, in folders: one of each family, made without the network."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,13 @@ FAMILIES = {
         "ResNetBackbone",
         IMAGES | RESNET | {"input_conv_filters": [64], "input_conv_kernel_sizes": [7], "block_type": "basic_block"},
     ),
+    "resnet_v2": (
+        "ResNetBackbone",
+        IMAGES
+        | RESNET
+        | {"input_conv_filters": [64], "input_conv_kernel_sizes": [7], "block_type": "bottleneck_block"}
+        | {"use_pre_activation": True},
+    ),
     "resnet_vd": (
         "ResNetBackbone",
         RESNET
@@ -51,6 +60,14 @@ FAMILIES = {
         | {"stackwise_output_filters": [16, 24], "stackwise_expansion_ratios": [1, 6], "stackwise_strides": [1, 2]}
         | {"stackwise_squeeze_and_excite_ratios": [0.25] * 2, "stackwise_block_types": ["v1"] * 2}
         | {"width_coefficient": 1.0, "depth_coefficient": 1.0},
+    ),
+    "efficientnet_v2": (
+        "EfficientNetBackbone",
+        {"stackwise_width_coefficients": [0.8] * 2, "stackwise_depth_coefficients": [0.9] * 2}
+        | {"stackwise_kernel_sizes": [3, 3], "stackwise_num_repeats": [2, 2], "stackwise_input_filters": [16, 24]}
+        | {"stackwise_output_filters": [24, 32], "stackwise_expansion_ratios": [1, 4], "stackwise_strides": [1, 2]}
+        | {"stackwise_squeeze_and_excite_ratios": [0, 0.25], "stackwise_block_types": ["fused", "unfused"]}
+        | {"num_features": 64},
     ),
     "hgnetv2": (
         "HGNetV2Backbone",
@@ -77,12 +94,26 @@ FAMILIES = {
         | {"stackwise_depth": [1, 2], "stackwise_strides": [2, 2], "stackwise_num_filters": [16, 32]}
         | {"block_type": "dark_block", "stage_type": "csp", "bottle_ratio": [0.5], "expand_ratio": [2.0]},
     ),
+    # With convolutions in groups, as ResNeXt.
+    "csp_resnext": (
+        "CSPNetBackbone",
+        IMAGES
+        | {"stem_filters": 16, "stem_kernel_size": 7, "stem_strides": 4, "stem_pooling": "max", "groups": 4}
+        | {"stackwise_depth": [1, 2], "stackwise_strides": [1, 2], "stackwise_num_filters": [32, 64]}
+        | {"block_type": "bottleneck_block", "stage_type": "csp", "block_ratio": [0.5], "cross_linear": True},
+    ),
     "xception": (
         "XceptionBackbone",
         IMAGES | {"stackwise_conv_filters": [[8, 16], [16, 16, 16]], "stackwise_pooling": [True, False]},
     ),
     "densenet": ("DenseNetBackbone", IMAGES | {"stackwise_num_repeats": [2, 2], "growth_rate": 8}),
     "vgg": ("VGGBackbone", IMAGES | {"stackwise_num_repeats": [1, 1], "stackwise_num_filters": [8, 16]}),
+    # Written as timm writes it: KerasHub converts it.
+    "timm_resnet18": (
+        "ResNetBackbone",
+        {"stackwise_num_filters": [64, 128, 256, 512], "stackwise_num_blocks": [2] * 4, "block_type": "basic_block"}
+        | {"stackwise_num_strides": [1, 2, 2, 2], "input_conv_filters": [64], "input_conv_kernel_sizes": [7]},
+    ),
 }
 # Mean 0.5, deviation 0.25: unlike the scaling of any preset.
 SCALE, OFFSET = 1 / 63.75, -2.0
@@ -101,10 +132,59 @@ def random_backbone(family: str):
 
 
 def write_preset(folder: Path, family: str = "dinov2") -> Path:
-    """Write a preset with its image converter to a folder, as KerasHub does."""
+    """Write a preset with its image converter to a folder, as KerasHub or timm does."""
     import keras_hub
 
+    if family.startswith("timm_"):
+        return write_timm_model(folder, family)
     random_backbone(family).save_to_preset(str(folder))
+    # KerasHub leaves some arguments out, as num_features of EfficientNet.
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"config": FAMILIES[family][1] | config["config"]}))
     size = FAMILIES[family][1].get("image_shape", (64, 64, 3))[:2]
     keras_hub.layers.ImageConverter(image_size=size, scale=SCALE, offset=[OFFSET] * 3).save_to_preset(str(folder))
     return folder
+
+
+def write_timm_model(folder: Path, family: str) -> Path:
+    """Write a ResNet of timm to a folder, as Hugging Face has it: config.json and model.safetensors."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    save_file(timm_weights(random_backbone(family)), folder / "model.safetensors")
+    scaling = {"mean": [-OFFSET / SCALE / 255] * 3, "std": [1 / SCALE / 255] * 3, "interpolation": "bicubic"}
+    config = {"architecture": family.removeprefix("timm_"), "num_classes": 1000, "num_features": 512}
+    config["pretrained_cfg"] = {"input_size": [3, 64, 64]} | scaling
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def timm_weights(backbone) -> dict[str, np.ndarray]:
+    """Return the weights of KerasHub's ResNet by timm's names."""
+    weights = {}
+    for layer in backbone.layers:
+        for weight in layer.weights:
+            value = np.asarray(weight)
+            # Kernels are (outputs, inputs, height, width) in PyTorch.
+            value = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
+            weights[f"{_name_in_timm(layer.name)}.{TIMM_WEIGHTS[weight.name]}"] = np.ascontiguousarray(value)
+    return weights
+
+
+# Of a convolution and of a BatchNorm.
+TIMM_WEIGHTS = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def _name_in_timm(name: str) -> str:
+    if found := re.fullmatch(r"stack(\d)_block(\d)_(\d)_(conv|bn)", name):
+        stack, block, number, kind = found.groups()
+        inner = f"downsample.{int(kind == 'bn')}" if number == "0" else f"{kind}{number}"
+        return f"layer{int(stack) + 1}.{block}.{inner}"
+    return {"conv1_conv": "conv1", "conv1_bn": "bn1"}.get(name, name)

@@ -88,3 +88,29 @@ def test_the_copy_has_layers_of_its_own_kinds():
     twin = with_fast_gradients(network(4, 4, 3))
     assert type(twin.get_layer("pointwise")) is not keras.layers.Conv2D
     assert type(twin.get_layer("depthwise")) is not keras.layers.DepthwiseConv2D
+
+
+class Inside(keras.layers.Layer):
+    """A layer with another one inside, as in KerasHub's blocks."""
+
+    def build(self, shape):
+        self.dense = keras.layers.Dense(5, "gelu", kernel_initializer=keras.initializers.GlorotUniform(1))
+        self.dense.build(shape)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def test_gelu_has_the_outputs_and_gradients_of_keras_and_keeps_its_inputs_alone():
+    values = keras.Input((7,))
+    x = keras.layers.Activation("gelu")(Inside()(values))
+    model = keras.Model(values, x)
+    twin = with_fast_gradients(model)
+    inputs = tf.constant(np.random.default_rng(1).normal(0, 3, (40, 7)).astype(np.float32))
+    expected = outputs_and_gradients(model, inputs)
+    for value, reference in zip(outputs_and_gradients(twin, inputs), expected, strict=True):
+        np.testing.assert_allclose(value, reference, rtol=1e-5, atol=1e-6)
+    # What the gradient of erfc would need is not there.
+    traced = tf.function(outputs_and_gradients).get_concrete_function(twin, tf.TensorSpec((40, 7)))
+    kinds = [each.type for each in traced.graph.get_operations()]
+    assert (kinds.count("Erfc"), kinds.count("Erf")) == (2, 2)

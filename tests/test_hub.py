@@ -1,5 +1,6 @@
 """The vision models of KerasHub: read from a preset, laid open, cut, compiled, built again."""
 
+import json
 import sys
 from dataclasses import asdict
 
@@ -128,6 +129,19 @@ def test_random_weights_depend_on_the_name_alone(dinov2, tmp_path):
     assert not np.array_equal(first.get_layer("patches").kernel, third.get_layer("patches").kernel)
 
 
+@pytest.mark.slow
+def test_the_weights_of_a_model_of_timm_are_those_in_its_file(tmp_path):
+    from safetensors.numpy import load_file
+
+    folder = hub_presets.write_preset(tmp_path / "resnet18", "timm_resnet18")
+    loaded = hub.load(f"hub/{folder}")
+    assert set(loaded.files) == {"config.json", "model.safetensors"}
+    found, expected = hub_presets.timm_weights(loaded.backbone), load_file(folder / "model.safetensors")
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
 def test_the_files_that_decide_what_is_computed_are_named_by_their_hash(dinov2):
     files = hub.load(dinov2).files
     assert set(files) == {"config.json", "image_converter.json", "model.weights.h5"}
@@ -173,11 +187,25 @@ def test_a_folder_with_a_model_for_text_is_refused(tmp_path):
         hub.load(f"hub/{tmp_path / 'bert'}")
 
 
+def test_no_name_at_all_is_one_line():
+    with pytest.raises(GraftError, match=r"^backbone: 'hub/' is neither a preset of KerasHub nor a folder; [^\n]*$"):
+        hub.load("hub/")
+
+
 def test_a_preset_without_its_scaling_is_refused(dinov2, tmp_path):
     hub_presets.random_backbone("dinov2").save_to_preset(str(tmp_path / "bare"))
     with pytest.raises(GraftError, match=r"has no image_converter.json"):
         hub.load(f"hub/{tmp_path / 'bare'}")
     assert hub.load(f"hub/{tmp_path / 'bare'}", pretrained=False).preset.scale == [1 / 127.5] * 3
+
+
+def test_a_package_that_a_format_needs_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_hub.src.utils.transformers.safetensor_utils.safetensors", None)
+    scaling = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    config = {"architecture": "resnet18", "pretrained_cfg": scaling}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(GraftError, match=r"^backbone: hub/.* needs a package [^\n]*; run pip install safetensors$"):
+        hub.load(f"hub/{tmp_path}")
 
 
 # The client of Hugging Face tries again for half a minute.
@@ -194,6 +222,8 @@ def test_without_network_and_with_nothing_in_the_cache_there_is_one_line(name, t
     proxies = {"http_proxy": nobody, "https_proxy": nobody, "HTTPS_PROXY": nobody, "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = run_python("-c", command, folder=tmp_path, **proxies | {key: str(path) for key, path in caches.items()})
     assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if "Errno" in line or "Retry" in line]
+    assert not errors[:-1]
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith(f"error: backbone: {name} could not be fetched or read (")
     assert "connect to the network" in last

@@ -5,16 +5,15 @@ import json
 import os
 from pathlib import Path
 
+import exported_network
 import hub_presets
 import numpy as np
 import pytest
-from clones import STAGES, Clone, ran
+from clones import NO_NETWORK, STAGES, Clone, ran
 
 from graft.core import paths
 from graft.core.errors import GraftError
 from graft.core.files import read_json
-from graft.images import loader
-from graft.images.table import read_image_table
 from graft.settings import params
 
 # test_hub.py has the networks of a second family in every run of the tests.
@@ -58,19 +57,6 @@ def preset(project, image_folder):
     return write
 
 
-def keras_probabilities(file, size):
-    """Return what the exported network gives for an image, computed by Keras."""
-    from graft.heads.head import read_head
-    from graft.serving.export import candidates
-
-    head, _ = read_head(paths.HEAD)
-    best = next(candidates(params.load(), head, read_image_table()))
-    image = np.asarray(loader.load(file, size, "crop"), np.float32)[np.newaxis]
-    logits = best.upper(best.backbone.cut.trunk(best.backbone.scaling(image), training=False), training=False)
-    shares = np.exp(np.asarray(logits, np.float64)[0])
-    return image[0].astype(np.uint8), shares / shares.sum()
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_frozen_trained_exported_and_judged(preset, family):
     preset(family)
@@ -80,21 +66,10 @@ def test_a_family_is_frozen_trained_exported_and_judged(preset, family):
     if is_transformer(family):
         assert description["cut"]["after"].startswith(("block_", "before_"))
         assert len(description["cut"]["shape"]) == 2
-    size = read_json(paths.LABELS)["image_size"]
-    assert size == description["image_size"] * 3 // 2
-    image, expected = keras_probabilities(read_image_table().files()[0], size)
-    np.testing.assert_allclose(classify(image), expected, atol=1e-5)
+    assert read_json(paths.LABELS)["image_size"] == description["image_size"] * 3 // 2
+    exported, by_keras = exported_network.probabilities()
+    np.testing.assert_allclose(exported, by_keras, atol=1e-5)
     assert json.loads(paths.ACCURACY.read_text(encoding="utf-8"))["images"] > 0
-
-
-def classify(image):
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(paths.CLASSIFIER))
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[np.newaxis])
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
 
 
 def test_a_local_preset_is_a_link_and_random_weights_are_a_file_with_the_hash_of_its_architecture(preset):
@@ -106,6 +81,38 @@ def test_a_local_preset_is_a_link_and_random_weights_are_a_file_with_the_hash_of
     found = read_json(paths.WEIGHTS)
     assert found["weights"] == "none"
     assert list(found["files"]) == ["config.json"]
+
+
+def test_a_preset_in_kerashubs_cache_needs_no_network_and_another_file_changes_data_weights(
+    project, image_folder, tmp_path, monkeypatch
+):
+    import keras_hub
+
+    handle = keras_hub.models.Backbone.presets["dinov2_small"]["kaggle_handle"].removeprefix("kaggle://")
+    place = tmp_path / "kaggle/models" / handle
+    hub_presets.write_preset(place)
+    for file in list(place.iterdir()):
+        # The sign that the whole file was fetched.
+        sign = place.parent / ".complete" / place.name / f"{file.name}.complete"
+        sign.parent.mkdir(parents=True, exist_ok=True)
+        sign.touch()
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, NO_NETWORK)
+    project.set(**SHORT | {"backbone": "hub/dinov2_small", "pooling": "cls", "export__test_resolution": 1})
+    run_stages(["resolve"])
+    before = read_json(paths.WEIGHTS)
+    assert before["weights"] == "imagenet"
+    assert set(before["files"]) == {"config.json", "image_converter.json", "model.weights.h5"}
+    network = hub_presets.random_backbone("dinov2")
+    network.layernorm.beta.assign(np.full(32, 7.0))
+    network.save_weights(place / "model.weights.h5")
+    run_stages(["resolve"])
+    after = read_json(paths.WEIGHTS)
+    assert after["files"].pop("model.weights.h5") != before["files"].pop("model.weights.h5")
+    assert after == before
+    run_stages(["download", "split", "freeze"])
+    assert read_json(paths.BACKBONE_DESCRIPTION)["backbone"] == "hub/dinov2_small"
 
 
 def test_later_stages_do_not_need_the_preset(preset):

@@ -98,6 +98,7 @@ def test_a_list_of_params_yaml_is_one_name(project):
         ({"backbone": ["VGG16"]}, "a list needs two different backbones or more"),
         ({"backbone": ["VGG16", "VGG16"]}, "a list needs two different backbones or more"),
         ({"backbone": ["VGG16", "VGG15"]}, "no backbone is called 'VGG15'; did you mean"),
+        ({"backbone": ["hub/dinov2_small", "VGG16"]}, "hub/dinov2_small is a model of KerasHub; a list takes"),
         ({"backbone": ["VGG16", "simple_cnn"], "weights": "imagenet"}, "VGG16+simple_cnn has none"),
         ({"fine_tune__from_layer": 0.6}, "fine_tune.from_layer is 0.6: set 1.0"),
         ({"fine_tune__from_layer": 1}, "fine_tune.from_layer is 1: set 1.0"),

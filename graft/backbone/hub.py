@@ -3,6 +3,7 @@
 keras_hub is imported here alone, and only where a backbone's name begins with hub/: it takes seconds.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -110,7 +111,8 @@ def load(name: str, pretrained: bool = True) -> Loaded:
     backbone = backbone.vision_encoder if kind in PAIRS else backbone
     if converter is None and pretrained:
         raise GraftError(f"backbone: {name} has no image_converter.json, so how images are scaled is not known; add it")
-    preset = Preset(_config(backbone), *_scale_and_offset(converter))
+    own = loader.config.get("config") or loader.converter.convert_backbone_config(loader.config)
+    preset = Preset(_config(backbone, {} if kind in PAIRS else own), *_scale_and_offset(converter))
     return Loaded(name, backbone, preset, _default_size(backbone, converter), files, folder)
 
 
@@ -201,6 +203,8 @@ def _require_multiple(loaded: Loaded, size: int) -> None:
 
 
 def _keras_hub() -> Any:
+    # Hugging Face's client would report each of its tries.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         import keras_hub
     except ImportError as error:
@@ -221,7 +225,7 @@ def _local_folder(hub: Any, name: str) -> Path | None:
     if handle in known or "://" in handle:
         return None
     folder = paths.repository() / Path(handle).expanduser()
-    if folder.is_dir():
+    if handle and folder.is_dir():
         return folder
     if handle in hub.models.Backbone.presets:
         raise GraftError(f"backbone: {name} is no image encoder that can be used; {_families()}")
@@ -239,6 +243,11 @@ def _families() -> str:
 def _one_line_errors(name: str) -> Iterator[None]:
     try:
         yield
+    except ImportError as error:
+        # Models of timm and Transformers need safetensors.
+        command = re.search(r"pip install [\w-]+", str(error))
+        hint = f"run {command.group()}" if command else _reason(error)
+        raise GraftError(f"backbone: {name} needs a package that is not installed; {hint}") from error
     # A network, a server, an account, a file: each library below raises its own errors.
     except Exception as error:
         raise GraftError(
@@ -277,8 +286,10 @@ def _default_size(backbone: keras.Model, converter: Any) -> int:
     return int(next((size for size in sizes if size), DEFAULT_SIZE))
 
 
-def _config(backbone: keras.Model) -> dict[str, Any]:
+def _config(backbone: keras.Model, own: dict[str, Any]) -> dict[str, Any]:
     config = keras.saving.serialize_keras_object(backbone)
+    # KerasHub leaves out arguments that the preset's own configuration has, as num_features of EfficientNet.
+    config["config"] = own | config["config"]
     return {key: config[key] for key in ("module", "class_name", "config", "registered_name")}
 
 

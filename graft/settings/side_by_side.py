@@ -1,6 +1,6 @@
 """`backbone: [A, B]`: several networks, whose features stand side by side for the head alone."""
 
-from graft.settings.backbone_table import BESIDE
+from graft.settings.backbone_table import BESIDE, is_hub
 
 
 def joined(value: object) -> object:
@@ -9,13 +9,15 @@ def joined(value: object) -> object:
     Raises
     ------
     ValueError
-        If the list does not have two different names or more.
+        If the list does not have two different names or more, or one is of KerasHub.
     """
     if not isinstance(value, list):
         return value
     names = [str(name) for name in value]
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError("a list needs two different backbones or more")
+    for name in filter(is_hub, names):
+        raise ValueError(f"{name} is a model of KerasHub; a list takes names of docs/backbones.md without hub/ alone")
     return BESIDE.join(names)
 
 
