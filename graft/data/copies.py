@@ -114,7 +114,7 @@ class Fingerprints:
             pairs = np.fromfile(self._hashes, np.uint64)
             pairs.sort()
             firsts: dict[int, Rank] = {}
-            for _, alike in groupby(memoryview(pairs), lambda pair: pair >> NUMBER_BITS):
+            for _, alike in groupby(pairs.data, lambda pair: pair >> NUMBER_BITS):
                 numbers = [pair & LARGEST_NUMBER for pair in alike]
                 if len(numbers) > 1:
                     for number, first in self._copies_among(numbers):

@@ -228,8 +228,8 @@ def _require_classes_alone(folders: Mapping[Path, set[str]], dataset: str) -> No
     dataset : what an error calls it.
     """
     inner: defaultdict[str, set[str]] = defaultdict(set)
-    for sub, names in folders.items():
-        inner[_label(sub)] |= names
+    for sub, inside in folders.items():
+        inner[_label(sub)] |= inside
     folders_only = {label: names for label, names in inner.items() if "" not in names}
     counts = Counter(name for names in folders_only.values() for name in names)
     shared = {name for name, count in counts.items() if count > 1}
