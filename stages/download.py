@@ -50,18 +50,17 @@ def main() -> None:
         bounds = Bounds(parameters.limits.unpacked_size, parameters.limits.files)
         limits = Limits(parameters.limits.download_size, parameters.limits.download_seconds)
         dataset, sha256 = parameters.dataset, parameters.dataset_sha256
-        gathered = gather(paths.SOURCE, dataset, sha256, temporary / "unpacked", raw, bounds, limits)
-        images = check_images(gathered.folder, gathered.files) + gathered.refused
+        gathered = gather(paths.SOURCE, dataset, sha256, temporary, raw, bounds, limits)
+        images = check_images(gathered.folder, gathered.files, temporary, gathered.refused)
         require_complete(images, read_entry(paths.SOURCE), parameters.strict, dataset)
-        kept = [image for image in images if not image.refused]
         report = image_report(images, gathered.others)
-        keep(gathered, kept, paths.SOURCE, raw)
-        write_rows(new / paths.IMAGES.name, COLUMNS, [image.row() for image in kept])
-        statistics = [image.statistics_row() for image in kept]
+        keep(gathered, images.readable(), paths.SOURCE, raw)
+        write_rows(new / paths.IMAGES.name, COLUMNS, (image.row() for image in images.readable()))
+        statistics = (image.statistics_row() for image in images.readable())
         write_rows(new / paths.IMAGE_STATISTICS.name, STATISTICS_COLUMNS, statistics)
         write_json(new / paths.RAW_REPORT.name, report)
         replace_outputs(new, earlier)
-    print(f"{len(kept)} images in {len(report['classes'])} classes, {len(report['refused'])} refused")
+    print(f"{report['images']} images in {len(report['classes'])} classes, {len(report['refused'])} refused")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -137,6 +138,20 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setenv("GRAFT_STORE", str(tmp_path / "store"))
     monkeypatch.setattr("sys.argv", ["stage"])
     return Project(folder)
+
+
+@pytest.fixture
+def fetch(project):
+    """Return a function that runs resolve and download on a data set and gives the report."""
+    from stages import download, resolve
+
+    def fetched(dataset: object, **changes: object) -> dict:
+        project.set(dataset=str(dataset), **changes)
+        resolve.main()
+        download.main()
+        return json.loads(Path("data/raw.json").read_text(encoding="utf-8"))
+
+    return fetched
 
 
 @pytest.fixture

@@ -2,12 +2,16 @@
 
 import hashlib
 import os
+import tempfile
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from graft.core.errors import GraftError
-from graft.data.checked_images import CheckedImage, check_image, check_images, require_complete
+from graft.data.checked_images import CheckedImage, CheckedImages, check_image, check_images, require_complete
+from graft.data.copies import Fingerprint
 from graft.data.folders import ImageFile, find_images
 from graft.settings.datasets import Entry
 
@@ -36,9 +40,16 @@ def groups(tmp_path):
         files = [ImageFile(Path(f"{number}.jpg"), "a", "") for number in range(len(contents))]
         for file, content in zip(files, contents, strict=True):
             (tmp_path / file.path).write_bytes(content)
-        return len({image.group for image in check_images(tmp_path, files)})
+        images = check_images(tmp_path, files, temporary(tmp_path))
+        assert images.groups() == len({image.group for image in images})
+        return images.groups()
 
     return count
+
+
+def temporary(folder):
+    """Return a new folder for what `check_images` writes."""
+    return Path(tempfile.mkdtemp(dir=folder))
 
 
 def test_a_readable_image_has_the_checksum_of_its_bytes(check, encode, draw_picture):
@@ -70,7 +81,7 @@ def by_name(folder, contents):
     """Write image files, with their names as keys, and return their groups by name."""
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    images = check_images(folder, [ImageFile(Path(name), "a", "") for name in contents])
+    images = check_images(folder, [ImageFile(Path(name), "a", "") for name in contents], temporary(folder))
     return {image.file.path.name: image.group for image in images}
 
 
@@ -112,7 +123,7 @@ def test_a_refused_image_has_no_group(tmp_path, pictures):
 def test_a_row_has_all_columns(tmp_path, encode, draw_picture):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/1.jpg").write_bytes(encode(draw_picture(GREEN, 1), ".png"))
-    (image,) = check_images(tmp_path, [ImageFile(Path("a/1.jpg"), "a", "")])
+    (image,) = check_images(tmp_path, [ImageFile(Path("a/1.jpg"), "a", "")], tmp_path)
     assert image.group == image.sha256[:16]
     expected = {"path": "a/1.jpg", "label": "a", "split": "", "sha256": image.sha256, "group": image.group}
     assert image.row() == expected
@@ -142,14 +153,36 @@ def test_a_name_that_is_not_utf_8_is_refused(check, encode, draw_picture):
     assert check(data, os.fsdecode(b"a/\xff.png")).refused == "its name is not UTF-8"
 
 
-def test_images_come_back_in_the_order_given(image_folder):
-    files = find_images(image_folder, "photos")
-    assert [image.file for image in check_images(image_folder, files)] == files
+def test_images_come_back_in_the_order_given(image_folder, tmp_path):
+    files = list(find_images(image_folder, "photos"))
+    assert [image.file for image in check_images(image_folder, files, tmp_path)] == files
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path):
+    random = np.random.default_rng(0)
+
+    def images(count):
+        for number in range(count):
+            hashes = (f"{2 * number:06x}", f"{2 * number + 1:06x}")
+            one = Fingerprint(hashes, random.integers(0, 256, 1152, np.uint8), 8.0)
+            sha256 = hashlib.sha256(str(number).encode()).hexdigest()
+            yield CheckedImage(ImageFile(Path(f"a/{number}.jpg"), "a", ""), sha256, 1000, fingerprint=one)
+
+    def peak(count):
+        tracemalloc.start()
+        checked = CheckedImages(images(count), temporary(tmp_path))
+        assert sum(image.group == image.sha256[:16] for image in checked) == count
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(100)
+    assert peak(4000) - peak(2000) < 2000 * 25
 
 
 @pytest.mark.parametrize("counts", [{"images": 37, "classes": 3}, {"images": 36, "classes": 4}])
-def test_counts_must_be_those_of_the_catalog(image_folder, counts):
-    images = check_images(image_folder, find_images(image_folder, "photos"))
+def test_counts_must_be_those_of_the_catalog(image_folder, tmp_path, counts):
+    images = check_images(image_folder, list(find_images(image_folder, "photos")), tmp_path)
     require_complete(images, Entry(images=36, classes=3), strict=False, dataset="photos")
     with pytest.raises(GraftError, match=r"^photos: (36 images|3 classes) found, but its catalog entry says (37|4)$"):
         require_complete(images, Entry(**counts), strict=False, dataset="photos")

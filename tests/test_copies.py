@@ -1,12 +1,14 @@
 """Copies of a picture are found whatever was done to the file; pictures that only look alike are not copies."""
 
 import io
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from graft.data.copies import DECODED_SIDE, LARGE, fingerprint, first_copies
+from graft.data.copies import DECODED_SIDE, LARGE, Fingerprints, fingerprint
 from graft.images.loader import decode
 
 SIZE = (320, 240)
@@ -39,7 +41,14 @@ def resized(picture, width, height):
 
 
 def firsts(contents):
-    return first_copies([fingerprint(decode(content, DECODED_SIDE, "")) for content in contents])
+    """Return for each picture the number of the first one that it is a copy of, or its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = Fingerprints(Path(folder, "fingerprints"))
+        for number, content in enumerate(contents):
+            # Of equal sizes, the smallest SHA-256 is the first.
+            pictures.add(fingerprint(decode(content, DECODED_SIDE, "")), 1, f"{number:064}")
+        found = pictures.first_copies()
+    return np.array([found[number].number if number in found else number for number in range(len(contents))])
 
 
 def pictures_found(contents):
@@ -189,4 +198,4 @@ def test_a_saved_copy_of_a_large_picture_may_differ_by_few_levels_and_of_a_small
 
 
 def test_no_pictures_have_no_copies():
-    assert len(first_copies([])) == 0
+    assert len(firsts([])) == 0

@@ -1,7 +1,6 @@
 """Stage download: the images in data/raw, a list of them, and what was refused; a failing run changes nothing."""
 
 import hashlib
-import json
 import os
 import shutil
 import tarfile
@@ -21,19 +20,6 @@ from stages import download, resolve
 
 RAW, REPORT, LIST = Path("data/raw"), Path("data/raw.json"), Path("data/images.csv")
 CLASSES = ("blue", "green", "red")
-
-
-@pytest.fixture
-def fetch(project):
-    """Return a function that runs resolve and download on a data set and gives the report."""
-
-    def fetched(dataset, **changes):
-        project.set(dataset=str(dataset), **changes)
-        resolve.main()
-        download.main()
-        return json.loads(REPORT.read_text(encoding="utf-8"))
-
-    return fetched
 
 
 def content(folder):

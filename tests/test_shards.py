@@ -1,6 +1,5 @@
 """Data sets as tar shards: `download` lists and checks their images, and each is read from its place in the shard."""
 
-import json
 import os
 import shutil
 import tarfile
@@ -15,26 +14,13 @@ from graft.core.errors import GraftError
 from graft.core.files import read_rows
 from graft.data import shard_samples
 from graft.data.shard_members import files_in
-from graft.data.shard_samples import Samples, add_shard
+from graft.data.shard_samples import Samples, read_shard
 from graft.images import loader, shards
 from graft.images.decoder import UnreadableImageError
-from stages import download, resolve
+from stages import download
 
 RAW, REPORT, LIST = Path("data/raw"), Path("data/raw.json"), Path("data/images.csv")
 CLASSES = {"blue": 12, "green": 12, "red": 12}
-
-
-@pytest.fixture
-def fetch(project):
-    """Return a function that runs resolve and download on a data set and gives the report."""
-
-    def fetched(dataset, **changes):
-        project.set(dataset=str(dataset), **changes)
-        resolve.main()
-        download.main()
-        return json.loads(REPORT.read_text(encoding="utf-8"))
-
-    return fetched
 
 
 @pytest.fixture
@@ -262,9 +248,9 @@ def test_a_shard_that_changes_while_it_is_read_is_one_line(fetch, image_folder, 
     shard = pack_folders(image_folder, tmp_path / "shards", 1)[0]
     check_images = download.check_images
 
-    def changing(folder, files):
+    def changing(*arguments):
         os.utime(shard, (0, 0))
-        return check_images(folder, files)
+        return check_images(*arguments)
 
     monkeypatch.setattr(download, "check_images", changing)
     with pytest.raises(GraftError, match=r"photos-000000\.tar: changed while it was read; run again"):
@@ -498,7 +484,7 @@ def test_a_damaged_shard_gives_its_files_or_one_line(tmp_path, data):
     shard.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
     message = ""
     try:
-        add_shard(Samples(), shard, "", None, tmp_path)
+        read_shard(Samples(), shard, "", None, tmp_path)
     except GraftError as error:
         message = str(error)
     assert "\n" not in message

@@ -3,15 +3,17 @@
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from graft.core.errors import GraftError
+from graft.core.object_file import ObjectFile
 from graft.core.progress import Progress
 from graft.core.threads import in_order
-from graft.data.copies import DECODED_SIDE, Fingerprint, fingerprint, first_copies
+from graft.data.copies import DECODED_SIDE, Fingerprint, Fingerprints, fingerprint
 from graft.data.folders import ImageFile, require_images
 from graft.data.image_statistics import ImageStatistics, image_statistics
 from graft.images import loader
@@ -32,7 +34,7 @@ class CheckedImage:
     statistics : its width, height, brightness and so on; None where it is refused.
     fingerprint : what is compared with other images; None where it is refused.
     refused : why it cannot be used; empty for a readable image.
-    group : the same for copies of one picture, 16 hexadecimal digits; empty until `with_groups` is called.
+    group : the same for copies of one picture, 16 hexadecimal digits; empty until `CheckedImages` has compared them.
     """
 
     file: ImageFile
@@ -77,31 +79,81 @@ def check_image(folder: Path, file: ImageFile) -> CheckedImage:
     return CheckedImage(file, sha256, len(content), statistics, fingerprint(picture))
 
 
-def check_images(folder: Path, files: list[ImageFile]) -> list[CheckedImage]:
-    """Read all image files of a data set's folder, in threads, and return them in the order given, with groups."""
-    images = in_order(lambda file: check_image(folder, file), files)
-    return with_groups(list(Progress(images, "images", len(files))))
+class CheckedImages:
+    """The images of a data set, each read once. All but those refused are in a file: memory does not grow with them.
 
-
-def with_groups(images: list[CheckedImage]) -> list[CheckedImage]:
-    """Return the images with a group each, and without fingerprints.
+    Each loop over it yields all readable images with their groups, in their order, then those refused.
 
     The group is the first 16 digits of the SHA-256 of the largest file among an image and its copies; of equal sizes,
     the smallest SHA-256 counts. So a new image never moves an image that it is no copy of, and a new copy moves the
     others only where its file is larger than theirs.
+
+    Parameters
+    ----------
+    images : the images, with fingerprints; they are read at once.
+    temporary : an existing folder for files.
+
+    Attributes
+    ----------
+    refused : the images that cannot be used.
     """
-    readable = [place for place, image in enumerate(images) if not image.refused]
-    readable.sort(key=lambda place: (-images[place].bytes, images[place].sha256))
-    # What is readable has a fingerprint.
-    firsts = first_copies([images[place].fingerprint for place in readable])  # type: ignore[misc]
-    grouped = list(images)
-    for place, first in zip(readable, firsts, strict=True):
-        group = images[readable[first]].sha256[:16]
-        grouped[place] = replace(images[place], fingerprint=None, group=group)
-    return grouped
+
+    def __init__(self, images: Iterable[CheckedImage], temporary: Path) -> None:
+        self.refused: list[CheckedImage] = []
+        fingerprints = Fingerprints(temporary / "fingerprints")
+        self._readable = ObjectFile(temporary / "images", self._without_fingerprints(images, fingerprints))
+        self._firsts = fingerprints.first_copies()
+
+    def _without_fingerprints(
+        self, images: Iterable[CheckedImage], fingerprints: Fingerprints
+    ) -> Iterator[CheckedImage]:
+        for image in images:
+            if image.fingerprint is None:
+                self.refused.append(image)
+            else:
+                fingerprints.add(image.fingerprint, image.bytes, image.sha256)
+                yield replace(image, fingerprint=None)
+
+    def __len__(self) -> int:
+        return len(self._readable) + len(self.refused)
+
+    def __iter__(self) -> Iterator[CheckedImage]:
+        yield from self.readable()
+        yield from self.refused
+
+    def readable(self) -> Iterator[CheckedImage]:
+        """Yield the images that are not refused."""
+        for number, image in enumerate(self._readable):
+            first = self._firsts.get(number)
+            yield replace(image, group=(first.sha256 if first else image.sha256)[:16])
+
+    def groups(self) -> int:
+        """Return how many groups there are."""
+        # The first one of a group may be a copy itself, and is then in another group.
+        names = {first.number for first in self._firsts.values()}
+        return len(self._readable) - len(self._firsts) + len(names & self._firsts.keys())
 
 
-def require_complete(images: list[CheckedImage], entry: Entry, strict: bool, dataset: str) -> None:
+def check_images(
+    folder: Path,
+    files: Sequence[ImageFile] | ObjectFile[ImageFile],
+    temporary: Path,
+    refused: Iterable[CheckedImage] = (),
+) -> CheckedImages:
+    """Read all image files of a data set's folder, in threads, and return them in the order given.
+
+    Parameters
+    ----------
+    folder : of the data set.
+    files : its images.
+    temporary : an existing folder for files.
+    refused : images that are refused already; they come last.
+    """
+    images = in_order(lambda file: check_image(folder, file), files)
+    return CheckedImages(chain(Progress(images, "images", len(files)), refused), temporary)
+
+
+def require_complete(images: Iterable[CheckedImage], entry: Entry, strict: bool, dataset: str) -> None:
     """Check that every class has a readable image, and that the catalog's counts are met.
 
     Parameters
@@ -116,23 +168,30 @@ def require_complete(images: list[CheckedImage], entry: Entry, strict: bool, dat
     GraftError
         If a class has none, a count differs, or an image is refused and `strict` is true.
     """
-    refused = [image for image in images if image.refused]
+    readable: Counter[str] = Counter()
+    refused = []
+    for image in images:
+        if image.refused:
+            refused.append(image)
+        else:
+            readable[image.file.label] += 1
+    total = readable.total() + len(refused)
     if strict and refused:
         first = refused[0]
         raise GraftError(
-            f"{first.file.path}: {first.refused}; {len(refused)} of {len(images)} images are refused, "
+            f"{first.file.path}: {first.refused}; {len(refused)} of {total} images are refused, "
             "mend or remove them, or set strict: false"
         )
-    # A sample of a shard that has no label is refused.
-    labels = {image.file.label for image in images if image.file.label}
     reasons = {image.file.label: image.refused for image in reversed(refused)}
-    require_images(labels, {image.file.label for image in images if not image.refused}, dataset, reasons)
-    for kind, count, expected in (("images", len(images), entry.images), ("classes", len(labels), entry.classes)):
+    # A sample of a shard that has no label is refused.
+    labels = {label for label in readable.keys() | reasons.keys() if label}
+    require_images(labels, set(readable), dataset, reasons)
+    for kind, count, expected in (("images", total, entry.images), ("classes", len(labels), entry.classes)):
         if expected not in (None, count):
             raise GraftError(f"{dataset}: {count} {kind} found, but its catalog entry says {expected}")
 
 
-def image_report(images: list[CheckedImage], other_files: Mapping[str, int]) -> dict[str, Any]:
+def image_report(images: CheckedImages, other_files: Mapping[str, int]) -> dict[str, Any]:
     """Return the content of data/raw.json.
 
     Returns
@@ -143,11 +202,11 @@ def image_report(images: list[CheckedImage], other_files: Mapping[str, int]) -> 
     refused : path and reason of each image that is not kept.
     other_files : how many other files were left out: by suffix, and what an archive holds beside files by its kind.
     """
-    kept = [image for image in images if not image.refused]
+    classes = Counter(image.file.label for image in images.readable())
     return {
-        "images": len(kept),
-        "classes": dict(sorted(Counter(image.file.label for image in kept).items())),
-        "copies": len(kept) - len({image.group for image in kept}),
-        "refused": [image.refusal() for image in images if image.refused],
+        "images": classes.total(),
+        "classes": dict(sorted(classes.items())),
+        "copies": classes.total() - images.groups(),
+        "refused": [image.refusal() for image in images.refused],
         "other_files": dict(other_files),
     }

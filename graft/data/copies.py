@@ -4,9 +4,12 @@ Images that share a perceptual hash are compared pixel by pixel. Pictures of a f
 copies if a small part of them differs.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -29,6 +32,13 @@ MEAN_LEVELS = 4
 FREQUENCIES, UNEXPLAINED, REST_LEVELS = 12, 0.6, 4
 # Compared with all others at once; bounds the memory.
 BLOCK = 16
+# A picture in a file: the size and SHA-256 of its own file, and what is compared.
+PICTURE = np.dtype(
+    [("bytes", np.int64), ("sha256", "S64"), ("levels", np.float64), ("pixels", np.uint8, GRID**2 + 2 * COLOUR_GRID**2)]
+)
+# A hash of 24 bits and, in so many bits behind it, the number of its picture are a whole number of 64 bits.
+NUMBER_BITS = 40
+LARGEST_NUMBER = (1 << NUMBER_BITS) - 1
 
 
 @dataclass(frozen=True)
@@ -56,44 +66,100 @@ def fingerprint(image: Image.Image) -> Fingerprint:
     return Fingerprint(hash_and_neighbour(grey), np.concatenate(planes), levels)
 
 
-def first_copies(fingerprints: Sequence[Fingerprint]) -> np.ndarray:
-    """Return for each picture the first one that it is a copy of, or itself.
+class Rank(NamedTuple):
+    """The place of a picture among its copies; the smallest rank is the first.
 
-    Whether two pictures are copies depends on these two alone. Being a copy is not passed on: where b is a copy of a,
-    and c of b but not of a, the answer for c is b. So slow changes, as in a film, do not make one picture of all.
-
-    Returns
-    -------
-    int64 array (pictures,) of indices, each at most its own.
+    Attributes
+    ----------
+    smaller : the size of its file in bytes, with a minus: the largest file is the first.
+    sha256 : of its file.
+    number : of the picture, in the order in which they were added.
     """
-    first = np.arange(len(fingerprints))
-    buckets = defaultdict(list)
-    for index, one in enumerate(fingerprints):
-        for key in one.hashes:
-            buckets[key].append(index)
-    for members in buckets.values():
-        if len(members) > 1:
-            _compare(np.array(members), [fingerprints[index] for index in members], first)
-    return first
+
+    smaller: int
+    sha256: str
+    number: int
 
 
-def _compare(members: np.ndarray, fingerprints: list[Fingerprint], first: np.ndarray) -> None:
-    """Compare the pictures of one bucket, at the indices `members` in ascending order, and update `first`."""
-    pixels = np.stack([one.pixels for one in fingerprints])
-    levels = np.array([one.levels for one in fingerprints])
+class Fingerprints:
+    """The fingerprints of pictures, in files: 16 bytes of each picture are in memory, while copies are looked for.
+
+    Parameters
+    ----------
+    folder : for the files; it does not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._count = 0
+        self._hashes, self._pictures = ((folder / name).open("w+b") for name in ("hashes", "pictures"))
+
+    def add(self, one: Fingerprint, size: int, sha256: str) -> None:
+        """Add a picture with the size, in bytes, and the SHA-256 of its file."""
+        pairs = [int(digits, 16) << NUMBER_BITS | self._count for digits in one.hashes]
+        self._hashes.write(np.array(pairs, np.uint64).tobytes())
+        self._pictures.write(np.array((size, sha256, one.levels, one.pixels), PICTURE).tobytes())
+        self._count += 1
+
+    def first_copies(self) -> dict[int, Rank]:
+        """Return for each picture that is a copy the first one that it is a copy of, by the picture's number.
+
+        Whether two pictures are copies depends on these two alone. Being a copy is not passed on: where b is a copy of
+        a, and c of b but not of a, the answer for c is b. So slow changes, as in a film, do not make one picture of
+        all.
+        """
+        with self._hashes, self._pictures:
+            self._hashes.seek(0)
+            self._pictures.flush()
+            pairs = np.fromfile(self._hashes, np.uint64)
+            pairs.sort()
+            firsts: dict[int, Rank] = {}
+            for _, alike in groupby(pairs.data, lambda pair: pair >> NUMBER_BITS):
+                numbers = [pair & LARGEST_NUMBER for pair in alike]
+                if len(numbers) > 1:
+                    for number, first in self._copies_among(numbers):
+                        firsts[number] = min(first, firsts.get(number, first))
+            return firsts
+
+    def _copies_among(self, numbers: list[int]) -> Iterator[tuple[int, Rank]]:
+        """Yield the copies among pictures of one hash, each with the first one that it is a copy of."""
+        pictures = self._read(numbers)
+        files = zip(pictures["bytes"].tolist(), pictures["sha256"].tolist(), numbers, strict=True)
+        ranks = [Rank(-size, sha256.decode(), number) for size, sha256, number in files]
+        order = sorted(range(len(ranks)), key=ranks.__getitem__)
+        ranks.sort()
+        for place, first in enumerate(_first_copies(pictures["pixels"][order], pictures["levels"][order]).tolist()):
+            if first < place:
+                yield ranks[place].number, ranks[first]
+
+    def _read(self, numbers: list[int]) -> np.ndarray:
+        """Return the pictures of these numbers as an array of type `PICTURE`."""
+        length, file = PICTURE.itemsize, self._pictures.fileno()
+        return np.frombuffer(b"".join(os.pread(file, length, number * length) for number in numbers), PICTURE)
+
+
+def _first_copies(pixels: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Return for each picture the first one that it is a copy of, or itself: int64 array (pictures,).
+
+    Parameters
+    ----------
+    pixels, levels : of the fingerprints, (pictures, 1152) and (pictures,).
+    """
+    first = np.arange(len(pixels))
     # (pixels, pictures): one pixel of all pictures is read in one piece.
     saved = _SavedCopies(np.ascontiguousarray(pixels.T), levels)
     crops = _Crops(pixels[:, : GRID**2].reshape(-1, GRID, GRID))
     means = np.column_stack([part.mean(axis=1) for part in np.split(pixels, PLANES, axis=1)])
-    for start in range(0, len(members), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(members)))
+    for start in range(0, len(pixels), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(pixels)))
         # A copy of an earlier picture needs no comparison.
-        others = rows[0] + np.flatnonzero(first[members[start:]] >= members[start])
+        others = start + np.flatnonzero(first[start:] >= start)
         for row, cropped in zip(rows, crops.among(rows, others), strict=True):
             near = (np.abs(means[others] - means[row]) <= MEAN_LEVELS).all(axis=1)
             copies = others[near & (cropped | saved.among(int(row), others))]
-            copies = members[copies[copies > row]]
-            first[copies] = np.minimum(first[copies], members[row])
+            copies = copies[copies > row]
+            first[copies] = np.minimum(first[copies], row)
+    return first
 
 
 class _SavedCopies:

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def check_links(folder: Path, dataset: str) -> None:
     GraftError
         If there is such a link or pipe, a device, or a folder that cannot be read.
     """
-    for path, kind in files.walk(folder, ignored_too=True).others.items():
+    for path, kind in sorted((Path(path), kind) for path, kind in files.each(folder, ignored_too=True) if kind):
         place = path.relative_to(folder)
         if kind == files.LINK_TO_FOLDER and not any(map(files.is_ignored, place.parts)):
             raise GraftError(
@@ -64,7 +64,7 @@ def check_links(folder: Path, dataset: str) -> None:
 
 def has_heic(folder: Path) -> bool:
     """Return whether there is a HEIC image below a folder, by its name; what an archive holds is not known."""
-    return any(path.suffix.lower() in loader.HEIC_SUFFIXES for path in files.walk(folder).files)
+    return any(path.suffix.lower() in loader.HEIC_SUFFIXES for path in _files(folder))
 
 
 def skip_wrappers(folder: Path) -> Path:
@@ -79,8 +79,8 @@ def skip_wrappers(folder: Path) -> Path:
         folder = subfolders[0]
 
 
-def find_images(folder: Path, dataset: str) -> list[ImageFile]:
-    """Return the image files of a folder of class folders, or of train/, val/, test/ folders of them, sorted by path.
+def find_images(folder: Path, dataset: str) -> Iterator[ImageFile]:
+    """Yield the image files of a folder of class folders, or of train/, val/, test/ folders of them, sorted by path.
 
     Parameters
     ----------
@@ -90,31 +90,36 @@ def find_images(folder: Path, dataset: str) -> list[ImageFile]:
     Raises
     ------
     GraftError
-        If it has fewer than two classes, a class without any image or without one in its training part, no training
-        part, another folder beside its parts, or folders that may be classes or parts.
+        At once, if it has fewer than two classes, a class without any image or without one in its training part, no
+        training part, another folder beside its parts, or folders that may be classes or parts.
     """
     class_folders = _class_folders(folder, dataset)
     _require_same_case(class_folders, dataset)
-    paths = {sub: _image_paths(sub) for sub in class_folders}
-    _require_classes_alone(paths, dataset)
-    images = [
-        ImageFile(path.relative_to(folder), _label(sub), part)
-        for sub, part in class_folders.items()
-        for path in paths[sub]
-    ]
-    require_training_images(images, dataset)
-    require_images({_label(sub) for sub in class_folders}, {image.label for image in images}, dataset)
-    return sorted(images, key=lambda image: image.path.as_posix())
+    firsts, inner = [], {}
+    for sub, part in class_folders.items():
+        names = _image_names(sub)
+        firsts += [ImageFile(sub.relative_to(folder) / name, _label(sub), part) for name in names[:1]]
+        inner[sub] = {name.partition("/")[0] if "/" in name else "" for name in names}
+    _require_classes_alone(inner, dataset)
+    require_training_images(firsts, dataset)
+    require_images({_label(sub) for sub in class_folders}, {image.label for image in firsts}, dataset)
+    # No path of a class folder, with its "/", begins that of another one: so all images are sorted by path.
+    ordered = sorted(class_folders, key=lambda sub: f"{sub.as_posix()}/")
+    return (
+        ImageFile(sub.relative_to(folder) / name, _label(sub), class_folders[sub])
+        for sub in ordered
+        for name in _image_names(sub)
+    )
 
 
 def count_other_files(folder: Path) -> dict[str, int]:
     """Return how many files below the subfolders of a folder have no image's name, by suffix in small letters."""
-    return loader.other_files(path for subfolder in _subfolders(folder) for path in files.walk(subfolder).files)
+    return loader.other_files(path for subfolder in _subfolders(folder) for path in _files(subfolder))
 
 
-def count_without_class(folder: Path, images: Sequence[ImageFile]) -> dict[str, int]:
-    """Return how many images of a folder are not among those that `find_images` returned, {} for none."""
-    number = len(_image_paths(folder)) - len(images)
+def count_without_class(folder: Path, count: int) -> dict[str, int]:
+    """Return how many images of a folder are not among the `count` that `find_images` has found, {} for none."""
+    number = sum(map(loader.is_image_name, _files(folder))) - count
     return {NO_CLASS: number} if number else {}
 
 
@@ -161,7 +166,7 @@ def _class_folders(folder: Path, dataset: str) -> dict[Path, str]:
     elif "train" not in parts.values():
         names = ", ".join(sub.name for sub in subfolders)
         raise GraftError(f"{dataset}: it has {names}, but no train/ folder; rename them if they are classes")
-    elif "train" not in class_folders.values() and any(map(_image_paths, parts)):
+    elif "train" not in class_folders.values() and any(map(_image_names, parts)):
         names = ", ".join(f"{sub.name}/" for sub in subfolders)
         train = next(part for part in parts if parts[part] == "train").relative_to(folder)
         raise GraftError(
@@ -170,7 +175,7 @@ def _class_folders(folder: Path, dataset: str) -> dict[Path, str]:
         )
     labels = {_label(sub) for sub in class_folders}
     if len(labels) < 2:
-        hint = "; it holds images itself: give the folder above" if not labels and _image_paths(folder) else ""
+        hint = "; it holds images itself: give the folder above" if not labels and _image_names(folder) else ""
         raise GraftError(
             f"{dataset}: {len(labels)} class folder{'s' * (len(labels) != 1)} found; "
             f"it must hold two or more, or train/ and test/ folders that do{hint}"
@@ -214,17 +219,17 @@ def _without_wrapper(folder: Path, part: str, classes: Counter[str]) -> Path:
     return folder
 
 
-def _require_classes_alone(paths: Mapping[Path, Sequence[Path]], dataset: str) -> None:
+def _require_classes_alone(folders: Mapping[Path, set[str]], dataset: str) -> None:
     """Check that no two classes hold folders of the same names instead of images: one of both may be parts.
 
     Parameters
     ----------
-    paths : the images of each class folder.
+    folders : the names of the folders in each class folder; "" where it has images itself.
     dataset : what an error calls it.
     """
     inner: defaultdict[str, set[str]] = defaultdict(set)
-    for sub, images in paths.items():
-        inner[_label(sub)] |= {path.relative_to(sub).parts[0] if path.parent != sub else "" for path in images}
+    for sub, inside in folders.items():
+        inner[_label(sub)] |= inside
     folders_only = {label: names for label, names in inner.items() if "" not in names}
     counts = Counter(name for names in folders_only.values() for name in names)
     shared = {name for name, count in counts.items() if count > 1}
@@ -252,12 +257,12 @@ def _require_same_case(class_folders: Iterable[Path], dataset: str) -> None:
             )
 
 
-def require_training_images(images: Sequence[ImageFile], dataset: str) -> None:
+def require_training_images(images: Iterable[ImageFile], dataset: str) -> None:
     """Check that each class with images in a validation or test part has some in the training part.
 
     Parameters
     ----------
-    images : of the whole data set.
+    images : of the whole data set, which are gone through twice; one of each class and part is enough.
     dataset : what an error calls it.
 
     Raises
@@ -286,5 +291,10 @@ def _images_directly_in(folder: Path) -> bool:
     return any(loader.is_image_name(path) and path.is_file() for path in folder.iterdir())
 
 
-def _image_paths(folder: Path) -> list[Path]:
-    return [path for path in files.walk(folder).files if loader.is_image_name(path)]
+def _files(folder: Path) -> Iterator[Path]:
+    return (Path(path) for path, kind in files.each(folder) if not kind)
+
+
+def _image_names(folder: Path) -> list[str]:
+    """Return the paths of the images in a folder, relative to it, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in _files(folder) if loader.is_image_name(path))

@@ -2,11 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from graft.core.errors import GraftError
+from graft.core.object_file import ObjectFile
 from graft.data import folders, shard_set
 from graft.data.archives import Bounds
 from graft.data.checked_images import CheckedImage
@@ -31,7 +32,7 @@ class Gathered(NamedTuple):
     """
 
     folder: Path
-    files: list[ImageFile]
+    files: ObjectFile[ImageFile]
     refused: list[CheckedImage]
     others: dict[str, int]
     shards: dict[Path, tuple[int, int]]
@@ -46,7 +47,7 @@ def gather(
     ----------
     source : data/source.
     dataset, sha256 : of params.yaml.
-    temporary : an empty folder, for the content of an archive.
+    temporary : a folder for the content of an archive and the list of the images.
     raw : an empty folder that becomes data/raw; it gets the shards of an address, and the indexes of all shards.
     bounds, limits : of an archive or of shards, and of each download.
 
@@ -61,15 +62,15 @@ def gather(
     if source.is_dir():
         folders.check_links(source, dataset)
     states = {path: _state(path) for path in shards}
-    samples = shard_set.read_shards(shards, raw, dataset, bounds)
+    files, samples = shard_set.read_shards(shards, raw, dataset, bounds, temporary)
     others = dict(sorted((+samples.left_out).items()))
     if others:
         print(left_out(others))
-    _print_case_pairs(samples.files)
-    return Gathered(raw, samples.files, samples.refused, others, states)
+    _print_case_pairs(files)
+    return Gathered(raw, files, samples.refused, others, states)
 
 
-def keep(gathered: Gathered, images: Sequence[CheckedImage], source: Path, raw: Path) -> None:
+def keep(gathered: Gathered, images: Iterable[CheckedImage], source: Path, raw: Path) -> None:
     """Bring the images that are kept to the folder `raw`: files are moved, those of a local data set are copied.
 
     Images in shards stay there; the indexes of the shards get their SHA-256.
@@ -104,21 +105,21 @@ def _shards(source: Path, dataset: str, raw: Path, bounds: Bounds, limits: Limit
 def _in_folders(
     source: Path, dataset: str, sha256: str | None, temporary: Path, bounds: Bounds, limits: Limits
 ) -> Gathered:
-    folder, links = image_folder(source, sha256, temporary, bounds, limits)
+    folder, links = image_folder(source, sha256, temporary / "unpacked", bounds, limits)
     folders.check_links(folder, dataset)
     folder = folders.skip_wrappers(folder)
     others = dict(sorted((folders.count_other_files(folder) | links).items()))
     if others:
         print(left_out(others))
-    files = folders.find_images(folder, dataset)
-    without_class = folders.count_without_class(folder, files)
+    files = ObjectFile(temporary / "files", folders.find_images(folder, dataset))
+    without_class = folders.count_without_class(folder, len(files))
     for kind, number in without_class.items():
         print(f"left out: {number} {kind}")
     _print_case_pairs(files)
     return Gathered(folder, files, [], others | without_class, {})
 
 
-def _print_case_pairs(files: Sequence[ImageFile]) -> None:
+def _print_case_pairs(files: Iterable[ImageFile]) -> None:
     for pair in folders.case_pairs(file.label for file in files):
         print(f"{' and '.join(map(repr, pair))} differ in case alone; they are taken for {len(pair)} classes")
 

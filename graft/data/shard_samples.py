@@ -5,16 +5,16 @@ this kind may have its images in class folders: CLASS/NAME.jpg.
 """
 
 import json
-import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from graft.core.byte_sizes import readable
 from graft.core.errors import GraftError
+from graft.core.object_file import ObjectFile
 from graft.data.checked_images import CheckedImage
 from graft.data.folders import ImageFile
 from graft.data.parts import find_parts
@@ -46,28 +46,18 @@ class _Label(NamedTuple):
 
 @dataclass
 class Samples:
-    """What shards hold.
+    """What shards hold beside the images that are used.
 
     Attributes
     ----------
-    files : the images, each with a label after `label_by_folder`.
     refused : the images without a usable label, and the samples without an image, each with the reason.
     left_out : how many other files the shards hold, by suffix or kind.
     members : how many files they hold in all.
     """
 
-    files: list[ImageFile] = field(default_factory=list)
     refused: list[CheckedImage] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     members: int = 0
-
-    def add(self, shard: str, name: str, label: str, part: str, reason: str) -> None:
-        """Add a file of a shard; with a reason, it is refused."""
-        file = ImageFile(Path(shard, name), sys.intern(label), part)
-        if reason:
-            self.refused.append(CheckedImage(file, refused=reason))
-        else:
-            self.files.append(file)
 
 
 def read_class_names(path: Path) -> list[str]:
@@ -95,11 +85,12 @@ def read_class_names(path: Path) -> list[str]:
     return list(names)
 
 
-def add_shard(samples: Samples, shard: Path, part: str, names: Sequence[str] | None, folder: Path) -> None:
-    """Add what a shard holds, and write its index into `folder`.
+def read_shard(samples: Samples, shard: Path, part: str, names: Sequence[str] | None, folder: Path) -> list[ImageFile]:
+    """Return the images of a shard, sorted by path, and write its index into `folder`. Some have no label yet.
 
     Parameters
     ----------
+    samples : gets what else the shard holds.
     part : train, validation, test, or empty.
     names : of the classes, by index; None where the index itself, as text, is the name.
 
@@ -117,28 +108,35 @@ def add_shard(samples: Samples, shard: Path, part: str, names: Sequence[str] | N
     labels = {key: _label(shard, of_key, names) for key, of_key in by_key.items()}
     # Without any label, webdataset's rules for names do not hold: a class folder may have photo.2024.jpg.
     found = _of_samples(by_key, labels) if any(labels.values()) else _in_folders(files)
-    kept = []
+    images, kept = [], []
     for entry, label, fault in found:
         del files[entry.name]
         too_large = f"it has {readable(entry.size)}, more than any image that is decoded"
         reason = too_large if entry.size > LARGEST_IMAGE else fault
-        samples.add(shard.name, entry.name, label, part, reason)
-        if not reason and _is_utf8(entry.name):
+        file = ImageFile(Path(shard.name, entry.name), label, part)
+        if reason:
+            samples.refused.append(CheckedImage(file, refused=reason))
+            continue
+        images.append(file)
+        if _is_utf8(entry.name):
             kept.append(entry)
     write_index(folder, shard.name, kept)
     samples.left_out[EMPTY] += not kept
     is_label = {entry.name for of_key in by_key.values() for kind, entry in of_key.items() if kind in LABEL_KINDS}
     others = files.keys() - is_label if any(labels.values()) else files.keys()
     samples.left_out.update(PurePosixPath(name).suffix.lower() for name in others)
+    return sorted(images, key=lambda file: file.path.as_posix())
 
 
-def label_by_folder(samples: Samples, dataset: str) -> None:
-    """Give each image without a label the name of its class folder, and sort all images by path.
+def label_by_folder(samples: Samples, files: ObjectFile[ImageFile], dataset: str) -> Iterator[ImageFile]:
+    """Yield the images of all shards; one without a label gets the name of its class folder.
 
     Folders that hold nothing but one folder with the classes are skipped, as for data sets in folders.
 
     Parameters
     ----------
+    samples : gets the images that are in no class folder.
+    files : the images.
     dataset : what an error calls it.
 
     Raises
@@ -146,27 +144,27 @@ def label_by_folder(samples: Samples, dataset: str) -> None:
     GraftError
         If the folders are train/ and test/: these are parts, not classes.
     """
-    waiting = [file.path.parts[1:] for file in samples.files if not file.label]
+
+    def waiting() -> Iterator[tuple[str, ...]]:
+        return (file.path.parts[1:] for file in files if not file.label)
+
     depth = 0
-    while _is_wrapper(waiting, depth):
+    while _is_wrapper(waiting(), depth):
         depth += 1
-    inner = {parts[depth] for parts in waiting if len(parts) > depth + 2}
+    inner = {parts[depth] for parts in waiting() if len(parts) > depth + 2}
     if len(set(find_parts(sorted(inner)).values())) > 1:
         raise GraftError(
             f"{dataset}: its shards hold folders {', '.join(sorted(inner)[:4])}, which are parts by their names; pack "
             "each part into shards of its own, as train-000000.tar and test-000000.tar"
         )
-    files, samples.files = samples.files, []
     for file in files:
         parts = file.path.parts[1:]
         if file.label:
-            samples.files.append(file)
+            yield file
         elif len(parts) > depth + 1:
-            label = sys.intern(unicodedata.normalize("NFC", parts[depth]))
-            samples.files.append(replace(file, label=label))
+            yield replace(file, label=unicodedata.normalize("NFC", parts[depth]))
         else:
             samples.refused.append(CheckedImage(file, refused=NO_LABEL))
-    samples.files.sort(key=lambda file: file.path.as_posix())
 
 
 def key_and_kind(name: str) -> tuple[str, str]:
@@ -199,10 +197,14 @@ def _in_folders(files: Mapping[str, Entry]) -> Iterator[tuple[Entry, str, str]]:
             yield entry, "", ""
 
 
-def _is_wrapper(paths: Sequence[tuple[str, ...]], depth: int) -> bool:
+def _is_wrapper(paths: Iterable[tuple[str, ...]], depth: int) -> bool:
     """Return whether the only thing at a depth is one folder that has folders itself."""
-    tops = {parts[depth] if len(parts) > depth + 1 else None for parts in paths}
-    return len(tops) == 1 and None not in tops and any(len(parts) > depth + 2 for parts in paths)
+    tops: set[str | None] = set()
+    deeper = False
+    for parts in paths:
+        tops.add(parts[depth] if len(parts) > depth + 1 else None)
+        deeper = deeper or len(parts) > depth + 2
+    return len(tops) == 1 and None not in tops and deeper
 
 
 def _label(shard: Path, of_key: Mapping[str, Entry], names: Sequence[str] | None) -> _Label | None:

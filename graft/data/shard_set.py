@@ -4,20 +4,23 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from graft.core.byte_sizes import readable
 from graft.core.errors import GraftError
 from graft.core.files import sha256_of, write_text
+from graft.core.object_file import ObjectFile
 from graft.core.paths import cache_folder, repository
 from graft.core.progress import Progress
 from graft.data import folders
 from graft.data.archives import Bounds
 from graft.data.checked_images import CheckedImage
 from graft.data.fetch import fetch
+from graft.data.folders import ImageFile
 from graft.data.parts import find_parts, read_name
-from graft.data.shard_samples import Samples, add_shard, label_by_folder, read_class_names
+from graft.data.shard_samples import Samples, label_by_folder, read_class_names, read_shard
 from graft.data.transfer import Limits
 from graft.images import loader
 from graft.images.files import is_ignored
@@ -101,8 +104,12 @@ def fetched_shards(entry: Entry, folder: Path, bounds: Bounds, limits: Limits) -
     return found
 
 
-def read_shards(shards: Sequence[Path], folder: Path, dataset: str, bounds: Bounds) -> Samples:
-    """Return the images of shards with their labels, and write the index of each shard into `folder`.
+def read_shards(
+    shards: Sequence[Path], folder: Path, dataset: str, bounds: Bounds, temporary: Path
+) -> tuple[ObjectFile[ImageFile], Samples]:
+    """Return the images of shards with their labels, sorted by path, and what else the shards hold.
+
+    The index of each shard is written into `folder`.
 
     Parameters
     ----------
@@ -110,6 +117,7 @@ def read_shards(shards: Sequence[Path], folder: Path, dataset: str, bounds: Boun
     folder : stands for data/raw.
     dataset : what an error calls the data set.
     bounds : `files` is how many files the shards may hold.
+    temporary : an existing folder for the list of the images.
 
     Raises
     ------
@@ -120,24 +128,30 @@ def read_shards(shards: Sequence[Path], folder: Path, dataset: str, bounds: Boun
     if len(lists) > 1:
         raise GraftError(f"{dataset}: it has {lists[0].name} and {lists[1].name}; keep one of them")
     names = read_class_names(lists[0]) if lists else None
-    tars = [path for path in shards if path.name.endswith(SUFFIX)]
+    # In this order the paths of all images are sorted.
+    tars = sorted((path for path in shards if path.name.endswith(SUFFIX)), key=lambda path: f"{path.name}/")
     parts = _parts([path.name for path in tars], dataset)
     samples = Samples()
-    for path in Progress(tars, "shards"):
-        add_shard(samples, path, parts[path.name], names, folder)
-        if samples.members > bounds.files:
-            raise GraftError(
-                f"{dataset}: its shards hold more than {bounds.files:,} files; if that is right, raise limits.files in "
-                "params.yaml"
-            )
-    label_by_folder(samples, dataset)
-    _require_classes(samples, dataset)
-    if names and (unused := len(set(names) - {file.label for file in samples.files})):
+
+    def each() -> Iterator[ImageFile]:
+        for path in Progress(tars, "shards"):
+            yield from read_shard(samples, path, parts[path.name], names, folder)
+            if samples.members > bounds.files:
+                raise GraftError(
+                    f"{dataset}: its shards hold more than {bounds.files:,} files; if that is right, raise "
+                    "limits.files in params.yaml"
+                )
+
+    found = ObjectFile(temporary / "found", each())
+    files = ObjectFile(temporary / "files", label_by_folder(samples, found, dataset))
+    labels = {file.label for file in files}
+    _require_classes(files, labels, samples, dataset)
+    if names and (unused := len(set(names) - labels)):
         print(f"{lists[0].name}: {unused} of its {len(names)} classes have no image")
-    return samples
+    return files, samples
 
 
-def keep(folder: Path, images: Sequence[CheckedImage]) -> None:
+def keep(folder: Path, images: Iterable[CheckedImage]) -> None:
     """Write the images that are kept, with their SHA-256, into the indexes of their shards.
 
     Parameters
@@ -145,14 +159,14 @@ def keep(folder: Path, images: Sequence[CheckedImage]) -> None:
     folder : stands for data/raw; it has the indexes.
     images : those that are kept, sorted by shard.
     """
-    by_shard: dict[str, list[CheckedImage]] = {}
-    for image in images:
-        by_shard.setdefault(image.file.path.parts[0], []).append(image)
-    for path in sorted(folder.glob(f"*{SUFFIX}{INDEX_SUFFIX}")):
-        shard = path.name.removesuffix(INDEX_SUFFIX)
+    waiting = {path.name.removesuffix(INDEX_SUFFIX) for path in folder.glob(f"*{SUFFIX}{INDEX_SUFFIX}")}
+    for shard, kept in groupby(images, lambda image: image.file.path.parts[0]):
         entries = read_index(folder, shard)
-        kept = ((image.file.path.relative_to(shard).as_posix(), image.sha256) for image in by_shard.get(shard, ()))
-        write_index(folder, shard, (entries[name]._replace(sha256=sha256) for name, sha256 in kept))
+        names = ((image.file.path.relative_to(shard).as_posix(), image.sha256) for image in kept)
+        write_index(folder, shard, (entries[name]._replace(sha256=sha256) for name, sha256 in names))
+        waiting.remove(shard)
+    for shard in waiting:
+        write_index(folder, shard, ())
 
 
 def _linked(file: Path, target: Path) -> Path:
@@ -183,14 +197,13 @@ def _parts(names: Sequence[str], dataset: str) -> dict[str, str]:
     return {name: part_of.get(stem, "") for name, stem in stems.items()}
 
 
-def _require_classes(samples: Samples, dataset: str) -> None:
-    labels = {file.label for file in samples.files}
+def _require_classes(files: ObjectFile[ImageFile], labels: set[str], samples: Samples, dataset: str) -> None:
     if len(labels) < 2:
         first = samples.refused[0] if samples.refused else None
         why = f"; {first.file.path}: {first.refused}" if first else ""
-        count = f"{len(samples.files)} images of {len(labels)} class{'es' * (len(labels) != 1)}"
+        count = f"{len(files)} images of {len(labels)} class{'es' * (len(labels) != 1)}"
         raise GraftError(
             f"{dataset}: its shards hold {count}; two or more are needed, as KEY.jpg with KEY.cls, or CLASS/NAME.jpg "
             f"(known are {', '.join(loader.SUFFIXES)}){why}"
         )
-    folders.require_training_images(samples.files, dataset)
+    folders.require_training_images(files, dataset)

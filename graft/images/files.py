@@ -1,7 +1,7 @@
 """The one walk through a folder of images, for data sets and `graft predict`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,28 +42,36 @@ def walk(folder: Path, ignored_too: bool = False) -> Found:
     folder : may be a link itself.
     ignored_too : whether to look at what `is_ignored` names as well.
     """
-    files, others, waiting = [], {}, [folder]
-    while waiting:
-        parent = waiting.pop()
-        try:
-            entries = list(os.scandir(parent))
-        except OSError as error:
-            others[parent] = f"a folder that cannot be read ({error.strerror})"
-            continue
-        for entry in entries:
-            if is_ignored(entry.name) and not ignored_too:
-                continue
-            path = Path(parent, entry.name)
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(path)
-            elif entry.is_file(follow_symlinks=False) or os.path.isfile(path):
-                files.append(path)
-            else:
-                others[path] = _kind(path)
+    files, others = [], {}
+    for path, kind in each(folder, ignored_too):
+        if kind:
+            others[Path(path)] = kind
+        else:
+            files.append(Path(path))
     return Found(sorted(files), dict(sorted(others.items())))
 
 
-def _kind(path: Path) -> str:
+def each(folder: Path, ignored_too: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield what `walk` returns, one at a time and in no order: a path, and what it is; "" for a file."""
+    waiting = [str(folder)]
+    while waiting:
+        parent = waiting.pop()
+        try:
+            with os.scandir(parent) as entries:
+                for entry in entries:
+                    if is_ignored(entry.name) and not ignored_too:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):
+                        yield entry.path, ""
+                    else:
+                        yield entry.path, _kind(entry.path)
+        except OSError as error:
+            yield parent, f"a folder that cannot be read ({error.strerror})"
+
+
+def _kind(path: str) -> str:
     if os.path.isdir(path):
         return LINK_TO_FOLDER
     # A link to itself exists no more than one to nothing.
