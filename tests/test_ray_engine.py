@@ -329,3 +329,16 @@ def test_without_ray_it_is_one_line(compiled, monkeypatch):
         GraftError, match=r"^extract\.engine: the package ray is not installed; run pip install .*\[ray\]"
     ):
         OnRay([compiled.trunk])
+
+
+def test_a_cluster_that_starts_too_slowly_is_one_line(monkeypatch):
+    import ray
+
+    def fail(**options):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(GraftError, match=r"^extract\.engine: Ray's cluster on this machine: .*timed out during"):
+        ray_engine.connect()

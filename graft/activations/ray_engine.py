@@ -201,7 +201,7 @@ def connect() -> None:
     try:
         with hidden():
             ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises Exception itself where a node starts too slowly
         raise GraftError(
             f"{_cluster()}: this machine cannot join it ({_short(error)}); `ray start --address=...` makes it a node, "
             "with the Ray and the Python of the cluster"
