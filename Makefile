@@ -24,6 +24,8 @@ TRACKED := params.yaml relabelled.csv dvc.lock metrics data/source data/source.j
 	data/weights.json
 # `evaluate` may write more files there than the last commit has.
 FIGURES := metrics/plots
+# A `dvc exp run` that was killed leaves this reference, HEAD without its branch, and the photos staged below data/source.
+KILLED := refs/exps/exec/EXEC_HEAD
 # Corrections of labels are work by hand: those of no commit are kept.
 CORRECTIONS := .cache/relabelled.csv
 
@@ -45,6 +47,8 @@ report: $(INSTALLED) ## write report.html, a page about the last run: make repor
 # Git takes a file for unchanged whose size and second are those of its index, which DVC writes together: hence `touch`.
 restore: ## go back to the last commit's parameters and results, without training anew
 	@git rev-parse --verify HEAD >/dev/null || { echo "error: git has no commit to go back to, see above" >&2; exit 1; }
+	@git reset --quiet -- data/source
+	@! git rev-parse --quiet --verify $(KILLED) >/dev/null || git symbolic-ref --quiet HEAD >/dev/null || git switch --quiet -
 	touch -ch $$(git ls-tree -r --name-only HEAD -- $(TRACKED))
 	@test ! -f relabelled.csv || git diff --quiet HEAD -- relabelled.csv || { mkdir -p .cache && \
 	cp relabelled.csv $(CORRECTIONS) && echo "relabelled.csv had other corrections; a copy is $(CORRECTIONS)"; }

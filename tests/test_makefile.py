@@ -76,6 +76,27 @@ def test_restore_removes_figures_and_corrections_that_the_last_commit_does_not_h
     assert Path(".cache/relabelled.csv").read_text().endswith("a.jpg,0,b\n")
 
 
+def test_restore_goes_back_to_the_branch_and_unstages_the_photos_after_a_killed_experiment(repository):
+    branch = git("symbolic-ref", "HEAD")
+    # What DVC leaves when it is killed while a stage of an experiment runs.
+    git("switch", "-q", "--detach")
+    git("update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")
+    photo = git("hash-object", "-w", "params.yaml").strip()
+    git("rm", "-q", "--cached", "--ignore-unmatch", "data/source")
+    git("update-index", "--add", "--cacheinfo", f"100644,{photo},data/source/ants/1.jpg")
+    repository.set(lr=0.5)
+    done = run("make", "restore")
+    assert done.returncode == 0, done.stderr
+    assert git("status", "--porcelain") == ""
+    assert git("symbolic-ref", "HEAD") == branch
+
+
+def test_restore_leaves_a_checked_out_commit_without_a_branch_as_it_is(repository):
+    git("switch", "-q", "--detach")
+    assert run("make", "restore").returncode == 0
+    assert git("branch", "--show-current") == ""
+
+
 def test_restore_brings_back_corrections_that_were_deleted(repository):
     corrections = Path("relabelled.csv")
     corrections.write_text("path,sha256,label\n")

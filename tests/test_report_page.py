@@ -22,6 +22,7 @@ from graft.report import charts, confidence, feature_map, pictures, thumbnails, 
 from graft.report.page import Run, page
 from graft.report.results import Results, read_results
 from graft.report.tables_of_files import table_of
+from graft.scores.intervals import wilson_interval
 
 CLASSES = ["blue", "green", "red"]
 WRONG = 2
@@ -58,8 +59,9 @@ def judged(matrix, confidence=0.9):
     table = pd.DataFrame({"actual": [names[a] for a, _ in rows], "predicted": [names[p] for _, p in rows]})
     table["p_predicted"] = confidence
     right, images = int(matrix.trace()), int(matrix.sum())
+    low, high = wilson_interval(right, images)
     accuracy = {"accuracy": right / images, "images": images, "expected_calibration_error": 0.01}
-    return Results(accuracy | {"accuracy_low": 0.5, "accuracy_high": 0.8}, matrix, names, names, table)
+    return Results(accuracy | {"accuracy_low": low, "accuracy_high": high}, matrix, names, names, table)
 
 
 def test_the_command_ends_with_how_often_it_is_right_where_the_page_is_and_what_to_type_next(run, capsys):
@@ -477,7 +479,24 @@ def test_the_weakest_class_is_the_one_with_the_lowest_recall_and_its_commonest_c
 
 @pytest.mark.parametrize(("confidence", "start"), [(0.7, "Calibrated"), (0.95, "Too sure"), (0.3, "Not sure enough")])
 def test_calibrated_is_what_has_its_mean_confidence_within_the_interval_of_the_accuracy(confidence, start):
-    assert words.calibration(judged([[2, 1], [1, 2]], confidence)).startswith(start)
+    assert words.calibration(judged([[40, 20], [20, 40]], confidence)).startswith(start)
+
+
+@pytest.mark.parametrize(("confidence", "start"), [(0.7, "Too few images to tell"), (0.99, "Too sure")])
+def test_few_images_do_not_show_that_a_classifier_is_calibrated_but_may_show_that_it_is_not(confidence, start):
+    assert words.calibration(judged([[4, 2], [2, 4]], confidence)).startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "end"),
+    [
+        (4 / 6, "this page is about it."),
+        (5 / 6, "The exported file, with its own crops and size, is 16.7 points worse."),
+    ],
+)
+def test_where_the_head_was_exported_its_own_figure_is_told_from_that_of_the_file(accuracy, end):
+    head = {"head": {"accuracy": accuracy}}
+    assert words.head_alone(judged([[2, 1], [1, 2]]), head, {"exported": "head"}).endswith(end)
 
 
 def test_what_was_exported_is_said_with_the_reason():

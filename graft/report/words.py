@@ -7,6 +7,9 @@ import numpy as np
 
 from graft.report.results import Results
 
+# Any classifier agrees with an interval of the accuracy so wide: that of 35 images or fewer, at 90 % right.
+WIDE = 0.2
+
 
 def percent(share: float) -> str:
     """Return a share as per cent with one digit after the point."""
@@ -63,7 +66,11 @@ def head_alone(results: Results, head: Mapping[str, Any] | None, exported: Mappi
     before, after = head["head"]["accuracy"], results.accuracy["accuracy"]
     alone = f"The head alone, on the frozen backbone, is right for {percent(before)}."
     if exported and exported.get("exported") == "head":
-        return f"{alone} It was exported, so this page is about it."
+        # The file may take more crops, or a larger image, than the features of the head's own figure.
+        as_exported = (
+            "" if after == before else f" The exported file, with its own crops and size, is {better(after - before)}."
+        )
+        return f"{alone} It was exported, so this page is about it.{as_exported}"
     if after == before:
         return f"{alone} The fine-tuned network is right as often."
     return f"{alone} The fine-tuned network is {better(after - before)}."
@@ -76,6 +83,8 @@ def calibration(results: Results) -> str:
     error = f"expected calibration error {accuracy['expected_calibration_error']:.3f}"
     mean = f"Its mean confidence is {percent(confidence)}, and it is right for {percent(accuracy['accuracy'])}"
     if accuracy["accuracy_low"] <= confidence <= accuracy["accuracy_high"]:
+        if accuracy["accuracy_high"] - accuracy["accuracy_low"] > WIDE:
+            return f"Too few images to tell whether it is calibrated. {mean} ({error})."
         return f"Calibrated. {mean}: the two agree within the interval ({error})."
     kind = "Too sure" if confidence > accuracy["accuracy"] else "Not sure enough"
     return f"{kind}. {mean} ({error})."
