@@ -13,8 +13,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -91,9 +90,8 @@ class OnRay:
             contents = [(of_image, _content(of_image[0].path)) for of_image in block]
             return task.remote(models, self.sha256, outputs, pixels, expected, contents)
 
-        with closing(_Blocks(submit).results(_blocks(chain([first], images)))) as results:
-            for rows in results:
-                yield from rows
+        for rows in _Blocks(submit).results(_blocks(chain([first], images))):
+            yield from rows
 
 
 class _Blocks:
@@ -109,20 +107,18 @@ class _Blocks:
         self._waiting: deque[tuple[Any, Block]] = deque()
         self._done: dict[Any, list[Row]] = {}
 
-    def results(self, blocks: Iterable[Block]) -> Generator[list[Row]]:
-        """Yield the rows of each block, in order."""
-        import ray
+    def results(self, blocks: Iterable[Block]) -> Iterator[list[Row]]:
+        """Yield the rows of each block, in order.
 
-        try:
-            for block in blocks:
-                self._waiting.append((self._submit(block), block))
-                while len(self._waiting) >= self._most():
-                    yield self._next()
-            while self._waiting:
+        Where the caller stops before, the blocks on their way end with its process. `ray.cancel` could abort that
+        process: where a task has just finished, Ray 2.60 fails a check of its own (as in ray#54785).
+        """
+        for block in blocks:
+            self._waiting.append((self._submit(block), block))
+            while len(self._waiting) >= self._most():
                 yield self._next()
-        finally:
-            for reference, _ in self._waiting:
-                ray.cancel(reference, force=True)
+        while self._waiting:
+            yield self._next()
 
     def _most(self) -> int:
         import ray
