@@ -48,7 +48,10 @@ report: $(INSTALLED) ## write report.html, a page about the last run: make repor
 restore: ## go back to the last commit's parameters and results, without training anew
 	@git rev-parse --verify HEAD >/dev/null || { echo "error: git has no commit to go back to, see above" >&2; exit 1; }
 	@git reset --quiet -- data/source
-	@! git rev-parse --quiet --verify $(KILLED) >/dev/null || git symbolic-ref --quiet HEAD >/dev/null || git switch --quiet -
+	@branch=$$(git rev-parse --quiet --abbrev-ref '@{-1}'); \
+	if git rev-parse --quiet --verify $(KILLED) >/dev/null && ! git symbolic-ref --quiet HEAD >/dev/null && \
+	test "$$(git rev-parse --quiet --verify "refs/heads/$$branch")" = "$$(git rev-parse HEAD)"; then \
+	git switch --quiet "$$branch"; fi
 	touch -ch $$(git ls-tree -r --name-only HEAD -- $(TRACKED))
 	@test ! -f relabelled.csv || git diff --quiet HEAD -- relabelled.csv || { mkdir -p .cache && \
 	cp relabelled.csv $(CORRECTIONS) && echo "relabelled.csv had other corrections; a copy is $(CORRECTIONS)"; }

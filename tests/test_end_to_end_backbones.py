@@ -6,20 +6,10 @@ import exported_network
 import hub_presets
 import numpy as np
 import pytest
-from clones import STAGES, Clone, ran
+from clones import SMALL, STAGES, Clone, ran
 
 pytestmark = pytest.mark.slow
-SHORT = {
-    "dataset": "../photos",
-    "weights": "none",
-    "image_size": 32,
-    "lr": 1e-3,
-    "head__C": 1.0,
-    "head__views": 0,
-    "augment__views": 1,
-    "fine_tune__epochs": 1,
-    "export__model": "fine_tuned",
-}
+SHORT = SMALL | {"fine_tune__epochs": 1}
 FROZEN = {"fine_tune__from_layer": 1.0, "fine_tune__epochs": 0, "export__model": "head"}
 
 

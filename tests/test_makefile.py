@@ -91,10 +91,16 @@ def test_restore_goes_back_to_the_branch_and_unstages_the_photos_after_a_killed_
     assert git("symbolic-ref", "HEAD") == branch
 
 
-def test_restore_leaves_a_checked_out_commit_without_a_branch_as_it_is(repository):
-    git("switch", "-q", "--detach")
+@pytest.mark.parametrize("killed", [False, True])
+def test_restore_leaves_a_checked_out_commit_without_a_branch_as_it_is(repository, killed):
+    git("commit", "-q", "--allow-empty", "-m", "A later one")
+    git("switch", "-q", "--detach", "HEAD^")
+    if killed:
+        git("update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")
+    before = git("rev-parse", "HEAD")
     assert run("make", "restore").returncode == 0
     assert git("branch", "--show-current") == ""
+    assert git("rev-parse", "HEAD") == before
 
 
 def test_restore_brings_back_corrections_that_were_deleted(repository):
