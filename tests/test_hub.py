@@ -232,7 +232,9 @@ def test_without_network_and_with_nothing_in_the_cache_there_is_one_line(name, t
 
 def test_without_the_package_there_is_one_line_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
-    with pytest.raises(GraftError, match=r"^backbone: hub/ needs KerasHub; run pip install 'graft\[hub\]'[^\n]*$"):
+    with pytest.raises(
+        GraftError, match=r"^backbone: hub/ needs KerasHub; run pip install -c constraints\.txt -e '\.\[hub\]'$"
+    ):
         hub.load("hub/dinov2_small")
 
 

@@ -108,3 +108,9 @@ def test_every_document_is_linked_from_the_readme_or_from_a_page_that_is():
                 reached.add(target)
                 waiting.append(target)
     assert set(PAGES) - reached <= {ROOT / "README.md"}
+
+
+def test_nobody_is_told_to_install_graft_from_a_package_index_where_that_name_is_another_project():
+    texts = [*PAGES, *(ROOT / "graft").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    named = re.compile(r"pip install [^\n`]*\bgraft(\[|\b(?!/))")
+    assert [path.name for path in texts if named.search(path.read_text(encoding="utf-8"))] == []

@@ -33,7 +33,7 @@ ENCODERS = (
 )
 # The files of a preset, or of a model of timm, that decide what it computes.
 FILES = ("config.json", "image_converter.json", "model*.h5", "model.weights.json", "*.safetensors*")
-MISSING = "backbone: hub/ needs KerasHub; run pip install 'graft[hub]', or pip install -c constraints.txt keras-hub"
+MISSING = "backbone: hub/ needs KerasHub; run pip install -c constraints.txt -e '.[hub]'"
 DEFAULT_SIZE = 224
 
 
