@@ -3,7 +3,8 @@
 Each stage runs as `dvc repro` runs it, on synthetic inputs that `benchmarks.datasets.at_scale` writes before: so a
 stage can be measured alone, and a run that was stopped goes on. What is measured is kept in measured.json of
 `--folder`; each run writes all of it to benchmarks/results and prints it as a table. `--stage repro` measures a
-`dvc repro` after which nothing is to be done, of the whole pipeline.
+`dvc repro` after which nothing is to be done, of the whole pipeline; `--stage repro-shards` with tar shards of a
+thousand images instead of image files.
 
 - download: of a folder of tiny JPEG files: reading, comparing and copying them, and writing the table.
 - extract: all features are in the store already, so the network does not count. That is linear, and measured by
@@ -33,6 +34,8 @@ INPUTS = {
     "train_head": ["table", "split", "features"],
     "evaluate": ["table", "split", "features", "classifier"],
 }
+# What is measured of the whole pipeline, and what its data set is.
+REPROS = {"repro": "pictures", "repro-shards": "shards"}
 MOST_EXPONENT, MOST_GROWTH = 1.05, 1.2
 Figures = dict[str, dict[str, dict[str, float]]]
 
@@ -59,8 +62,8 @@ def measured(stage: str, images: int, folder: Path) -> sides.Run:
     return sides.python(f"stages.{stage}", within=folder, **variables)
 
 
-def repro(images: int, folder: Path) -> sides.Run:
-    """Return what `dvc repro` takes when nothing has changed."""
+def repro(images: int, folder: Path, kind: str) -> sides.Run:
+    """Return what `dvc repro` takes when nothing has changed, with `pictures` or `shards`."""
     changes = settings_of(images, folder) | {
         "head__C": 0.01,
         "head__lda": 0,
@@ -69,7 +72,7 @@ def repro(images: int, folder: Path) -> sides.Run:
         "export__test_resolution": 1,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    sides.python("benchmarks.datasets.at_scale", "pictures", "--images", images, within=folder)
+    sides.python("benchmarks.datasets.at_scale", kind, "--images", images, within=folder)
     clone = Clone(folder / "clone", changes)
     first = clone.dvc("repro")
     print(f"  the first run: {first.seconds:.0f} s", flush=True)
@@ -133,7 +136,7 @@ def page(figures: Figures) -> str:
 def main() -> None:
     """Measure, and write all figures so far."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--stage", choices=(*INPUTS, "repro", "all"), default="all", help="(default %(default)s)")
+    parser.add_argument("--stage", choices=(*INPUTS, *REPROS, "all"), default="all", help="(default %(default)s)")
     parser.add_argument("--images", type=int, nargs="+", default=SIZES, help="numbers of images (default %(default)s)")
     parser.add_argument("--folder", type=Path, default=Path("scale"), help="of inputs (default %(default)s)")
     parser.add_argument("--results", type=Path, default=sides.RESULTS, help="folder of the figures (default: tracked)")
@@ -143,13 +146,16 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "measured.json"
     figures: Figures = json.loads(kept.read_text()) if kept.exists() else {}
-    for stage in (*INPUTS, "repro") if options.stage == "all" else [options.stage]:
+    for stage in (*INPUTS, *REPROS) if options.stage == "all" else [options.stage]:
         for images in options.images:
             sizes = figures.setdefault(stage, {})
             if str(images) in sizes and not options.again:
                 continue
             within = folder / str(images)
-            run = repro(images, within / "repro") if stage == "repro" else measured(stage, images, within / stage)
+            if kind := REPROS.get(stage):
+                run = repro(images, within / stage, kind)
+            else:
+                run = measured(stage, images, within / stage)
             sizes[str(images)] = {name: getattr(run, name) for name in ("seconds", "peak_mib", "private_mib")}
             print(f"{stage}, {images:,} images: {run.seconds:.1f} s, {run.peak_mib:.0f} MiB", flush=True)
             beside = kept.with_suffix(".part")

@@ -51,7 +51,7 @@ def main() -> None:
         limits = Limits(parameters.limits.download_size, parameters.limits.download_seconds)
         dataset, sha256 = parameters.dataset, parameters.dataset_sha256
         gathered = gather(paths.SOURCE, dataset, sha256, temporary, raw, bounds, limits)
-        images = check_images(gathered.folder, gathered.files, temporary, gathered.refused)
+        images = check_images(gathered.folder, gathered.files, temporary, parameters.limits.pixels, gathered.refused)
         require_complete(images, read_entry(paths.SOURCE), parameters.strict, dataset)
         report = image_report(images, gathered.others)
         keep(gathered, images.readable(), paths.SOURCE, raw)

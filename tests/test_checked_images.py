@@ -13,6 +13,7 @@ from graft.core.errors import GraftError
 from graft.data.checked_images import CheckedImage, CheckedImages, check_image, check_images, require_complete
 from graft.data.copies import Fingerprint
 from graft.data.folders import ImageFile, find_images
+from graft.images.decoder import MAX_PIXELS
 from graft.settings.datasets import Entry
 
 GREEN = (50, 180, 60)
@@ -27,7 +28,7 @@ def check(tmp_path):
         path.parent.mkdir(exist_ok=True)
         if content is not None:
             path.write_bytes(content)
-        return check_image(tmp_path, ImageFile(Path(name), "a", ""))
+        return check_image(tmp_path, ImageFile(Path(name), "a", ""), MAX_PIXELS)
 
     return write_and_check
 
@@ -40,7 +41,7 @@ def groups(tmp_path):
         files = [ImageFile(Path(f"{number}.jpg"), "a", "") for number in range(len(contents))]
         for file, content in zip(files, contents, strict=True):
             (tmp_path / file.path).write_bytes(content)
-        images = check_images(tmp_path, files, temporary(tmp_path))
+        images = check_images(tmp_path, files, temporary(tmp_path), MAX_PIXELS)
         assert images.groups() == len({image.group for image in images})
         return images.groups()
 
@@ -81,7 +82,7 @@ def by_name(folder, contents):
     """Write image files, with their names as keys, and return their groups by name."""
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    images = check_images(folder, [ImageFile(Path(name), "a", "") for name in contents], temporary(folder))
+    images = check_images(folder, [ImageFile(Path(name), "a", "") for name in contents], temporary(folder), MAX_PIXELS)
     return {image.file.path.name: image.group for image in images}
 
 
@@ -123,7 +124,7 @@ def test_a_refused_image_has_no_group(tmp_path, pictures):
 def test_a_row_has_all_columns(tmp_path, encode, draw_picture):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/1.jpg").write_bytes(encode(draw_picture(GREEN, 1), ".png"))
-    (image,) = check_images(tmp_path, [ImageFile(Path("a/1.jpg"), "a", "")], tmp_path)
+    (image,) = check_images(tmp_path, [ImageFile(Path("a/1.jpg"), "a", "")], tmp_path, MAX_PIXELS)
     assert image.group == image.sha256[:16]
     expected = {"path": "a/1.jpg", "label": "a", "split": "", "sha256": image.sha256, "group": image.group}
     assert image.row() == expected
@@ -155,7 +156,7 @@ def test_a_name_that_is_not_utf_8_is_refused(check, encode, draw_picture):
 
 def test_images_come_back_in_the_order_given(image_folder, tmp_path):
     files = list(find_images(image_folder, "photos"))
-    assert [image.file for image in check_images(image_folder, files, tmp_path)] == files
+    assert [image.file for image in check_images(image_folder, files, tmp_path, MAX_PIXELS)] == files
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path):
@@ -182,7 +183,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
 
 @pytest.mark.parametrize("counts", [{"images": 37, "classes": 3}, {"images": 36, "classes": 4}])
 def test_counts_must_be_those_of_the_catalog(image_folder, tmp_path, counts):
-    images = check_images(image_folder, list(find_images(image_folder, "photos")), tmp_path)
+    images = check_images(image_folder, list(find_images(image_folder, "photos")), tmp_path, MAX_PIXELS)
     require_complete(images, Entry(images=36, classes=3), strict=False, dataset="photos")
     with pytest.raises(GraftError, match=r"^photos: (36 images|3 classes) found, but its catalog entry says (37|4)$"):
         require_complete(images, Entry(**counts), strict=False, dataset="photos")

@@ -6,6 +6,7 @@ import struct
 import sys
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -285,32 +286,37 @@ def test_damaged_metadata_make_no_image_unreadable(encode, draw_picture):
 
 
 def test_an_image_above_the_limit_is_refused_before_its_pixels_are_decoded(encode, monkeypatch):
-    monkeypatch.setattr(decoder, "MAX_PIXELS", 200)
     data = encode(Image.new("P", (15, 15)), ".png")
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda _: pytest.fail("it was decoded"))
-    with pytest.raises(decoder.UnreadableImageError, match=r"^x: .*megapixels, above the limit of 0\.0002; make it sm"):
-        decoder.decode(data, 16, "x")
+    with pytest.raises(decoder.UnreadableImageError, match=r"^x: .*megapixels, above the limit of 0\.0002: make it sm"):
+        decoder.decode(data, 16, "x", max_pixels=200)
 
 
-def test_a_jpeg_counts_as_large_as_it_is_decoded(encode, monkeypatch):
-    monkeypatch.setattr(decoder, "MAX_PIXELS", 100 * 80)
-    picture = Image.new("RGB", (800, 640))
-    assert decoder.decode(encode(picture, ".jpg"), 40, "x").size == (100, 80)
+def test_without_a_limit_a_larger_image_is_decoded_alone(encode, monkeypatch):
+    monkeypatch.setattr(decoder, "PIXELS_AT_ONCE", 200)
+    data = encode(Image.new("P", (15, 15)), ".png")
+    with ThreadPoolExecutor(4) as threads:
+        images = list(threads.map(lambda _: decoder.decode(data, 16, "x", max_pixels=None), range(20)))
+    assert {image.size for image in images} == {(15, 15)}
+
+
+def test_a_jpeg_counts_as_large_as_it_is_decoded(encode):
+    picture, limit = Image.new("RGB", (800, 640)), 100 * 80
+    assert decoder.decode(encode(picture, ".jpg"), 40, "x", max_pixels=limit).size == (100, 80)
     with pytest.raises(decoder.UnreadableImageError, match="above the limit"):
-        decoder.decode(encode(picture, ".jpg"), 41, "x")
+        decoder.decode(encode(picture, ".jpg"), 41, "x", max_pixels=limit)
     # The decoder keeps all pixels of these at full size.
     with pytest.raises(decoder.UnreadableImageError, match="above the limit"):
-        decoder.decode(encode(picture, ".jpg", progressive=True), 40, "x")
+        decoder.decode(encode(picture, ".jpg", progressive=True), 40, "x", max_pixels=limit)
 
 
-def test_a_jpeg_of_one_scan_for_each_channel_counts_at_full_size(encode, monkeypatch):
-    monkeypatch.setattr(decoder, "MAX_PIXELS", 100 * 80)
+def test_a_jpeg_of_one_scan_for_each_channel_counts_at_full_size(encode):
     data = encode(Image.new("RGB", (800, 640)), ".jpg")
     # The header of the first scan names one channel instead of three.
     start = data.index(b"\xff\xda")
     data = data[:start] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + data[start + 14 :]
     with pytest.raises(decoder.UnreadableImageError, match="above the limit"):
-        decoder.decode(data, 40, "x")
+        decoder.decode(data, 40, "x", max_pixels=100 * 80)
 
 
 def tiled_tiff(side, tile_side):
@@ -324,11 +330,10 @@ def tiled_tiff(side, tile_side):
     return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory
 
 
-def test_a_tile_counts_that_is_larger_than_its_image(monkeypatch):
-    assert decoder.decode(tiled_tiff(16, 64), 16, "x").size == (16, 16)
-    monkeypatch.setattr(decoder, "MAX_PIXELS", 1000)
+def test_a_tile_counts_that_is_larger_than_its_image():
+    assert decoder.decode(tiled_tiff(16, 64), 16, "x", max_pixels=64 * 64).size == (16, 16)
     with pytest.raises(decoder.UnreadableImageError, match="above the limit"):
-        decoder.decode(tiled_tiff(16, 64), 16, "x")
+        decoder.decode(tiled_tiff(16, 64), 16, "x", max_pixels=1000)
 
 
 def test_rows_that_a_tiff_file_does_not_have_are_no_black_rows(encode):

@@ -106,6 +106,17 @@ def test_an_archive_beyond_the_limits_of_params_yaml_is_refused(fetch, image_fol
     assert not RAW.exists()
 
 
+def test_an_image_with_more_pixels_than_params_yaml_allows_is_refused_with_the_key(fetch, image_folder):
+    Image.new("RGB", (200, 100)).save(image_folder / "red/large.png")
+    (refused,) = fetch(image_folder, limits__pixels=19_999)["refused"]
+    assert refused["path"] == "red/large.png"
+    assert refused["reason"] == (
+        "not a readable image (0.0 megapixels, above the limit of 0.019999: make it smaller, "
+        "or raise limits.pixels in params.yaml)"
+    )
+    assert fetch(image_folder, limits__pixels=20_000)["refused"] == []
+
+
 def test_images_outside_the_class_folders_are_counted_and_printed(fetch, write_image_folder, tmp_path, capsys):
     write_image_folder(tmp_path / "photos/train", count=4)
     write_image_folder(tmp_path / "photos", {"test": (90, 90, 90)}, count=3, first=4)

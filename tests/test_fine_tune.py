@@ -21,6 +21,7 @@ from graft.training.fine_tune import (
     fine_tune,
     interpolate,
     kept_epoch,
+    outcome,
     resolved_settings,
     views_in_epochs,
     weights_between,
@@ -158,3 +159,7 @@ def test_the_kept_epoch_is_the_first_best_one_or_the_last(monitor, epoch):
     history = [{"epoch": n, "val_loss": a, "val_accuracy": b} for n, (a, b) in enumerate(figures, start=1)]
     assert kept_epoch(history, monitor) == epoch
     assert kept_epoch([], monitor) == 0
+
+
+def test_a_user_who_changes_the_learning_rate_without_fine_tuning_is_told_that_it_has_no_effect():
+    assert outcome([], "val_loss", 0.0).startswith("not fine-tuned, as fine_tune.epochs is 0: lr has no effect")

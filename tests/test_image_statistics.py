@@ -9,6 +9,7 @@ from graft.core.files import read_rows
 from graft.data.checked_images import check_image
 from graft.data.folders import ImageFile
 from graft.data.image_statistics import COLUMNS, image_statistics
+from graft.images.decoder import MAX_PIXELS
 from stages import download, resolve
 
 
@@ -54,7 +55,7 @@ def test_width_and_height_are_those_of_the_upright_picture_in_the_file(tmp_path,
     exif = picture.getexif()
     exif[0x0112] = 6
     (tmp_path / "1.jpg").write_bytes(encode(picture, ".jpg", exif=exif))
-    found = check_image(tmp_path, ImageFile(tmp_path / "1.jpg", "a", "")).statistics
+    found = check_image(tmp_path, ImageFile(tmp_path / "1.jpg", "a", ""), MAX_PIXELS).statistics
     assert (found.width, found.height, found.format) == (600, 900, "JPEG")
     assert found.bytes == (tmp_path / "1.jpg").stat().st_size
 

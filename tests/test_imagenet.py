@@ -128,7 +128,7 @@ def test_an_unknown_backbone_is_refused_with_the_nearest(run_predict, photo):
 class Recorder:
     """Replaces the network and records its arguments."""
 
-    asked: list[tuple[str, str, str]] = []
+    asked: list[tuple[str, str, str, int]] = []
     labels = names = ["a", "b"]
     coverage = None
 
@@ -146,14 +146,14 @@ def asked(monkeypatch):
     return Recorder.asked
 
 
-def test_backbone_and_resize_are_those_of_params_yaml_by_default(run_predict, project, photo, asked):
-    project.set(backbone="VGG16", resize="pad")
+def test_backbone_resize_and_largest_image_are_those_of_params_yaml_by_default(run_predict, project, photo, asked):
+    project.set(backbone="VGG16", resize="pad", limits__pixels=5000)
     run_predict(photo)
     run_predict("--backbone", "InceptionV3", photo)
-    assert asked == [("VGG16", "imagenet", "pad"), ("InceptionV3", "imagenet", "pad")]
+    assert asked == [("VGG16", "imagenet", "pad", 5000), ("InceptionV3", "imagenet", "pad", 5000)]
 
 
 def test_without_params_yaml_the_backbone_is_lite0(run_predict, photo, asked):
     Path("params.yaml").unlink()
     run_predict(photo)
-    assert asked == [("EfficientNetLite0", "imagenet", "crop")]
+    assert asked == [("EfficientNetLite0", "imagenet", "crop", 64_000_000)]

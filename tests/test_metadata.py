@@ -242,9 +242,10 @@ def test_files_of_two_exports_are_refused_in_one_line(network, write, tmp_path, 
     )
 
 
-def test_display_names_can_be_changed_after_the_export(network, write, tmp_path):
-    write_json(tmp_path / "labels.json", DESCRIPTION | {"display_names": {"red": "rot"}})
-    assert Classifier(write(exported(network)), tmp_path / "labels.json").names == ["blue", "green", "rot"]
+def test_display_names_and_the_largest_image_can_be_changed_after_the_export(network, write, tmp_path):
+    write_json(tmp_path / "labels.json", DESCRIPTION | {"display_names": {"red": "rot"}, "max_pixels": 5})
+    classifier = Classifier(write(exported(network)), tmp_path / "labels.json")
+    assert (classifier.names, classifier.max_pixels) == (["blue", "green", "rot"], 5)
 
 
 def test_a_file_without_metadata_is_loaded(compiled, tmp_path):

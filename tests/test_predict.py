@@ -55,6 +55,16 @@ def test_the_probabilities_are_those_of_the_formula(run_predict, tmp_path):
     assert shares == pytest.approx(expected, abs=1e-5)
 
 
+def test_an_image_above_the_limit_of_the_description_is_named_and_left_out(run_predict, tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "large.png")
+    write_json("models/labels.json", DESCRIPTION | {"max_pixels": 1599})
+    status, lines, errors = run_predict(tmp_path / "large.png")
+    assert (status, lines) == (2, [])
+    assert "large.png: not a readable image (0.0 megapixels, above the limit of 0.001599: make it smaller" in errors[0]
+    write_json("models/labels.json", DESCRIPTION | {"max_pixels": 1600})
+    assert run_predict(tmp_path / "large.png")[0] == 0
+
+
 @pytest.mark.parametrize(("top", "count"), [(1, 1), (2, 2), (3, 3), (99, 3)])
 def test_top_bounds_how_many_classes_are_listed(run_predict, image_folder, top, count):
     (line,) = run_predict("--top", top, "--json", image_folder / "red/000.jpg")[1]
@@ -202,7 +212,7 @@ def test_the_pixels_are_those_of_the_one_loader(run_predict, image_folder, monke
     load = loader.load_crops
     monkeypatch.setattr(loader, "load_crops", lambda *arguments: asked.append(arguments) or load(*arguments))
     run_predict(image_folder / "red/000.jpg")
-    assert asked == [(image_folder / "red/000.jpg", 16, "squash", 1)]
+    assert asked == [(image_folder / "red/000.jpg", 16, "squash", 1, 64_000_000)]
 
 
 def test_the_probabilities_are_the_mean_over_the_crops(exported_model, project):
@@ -273,6 +283,7 @@ def test_a_description_without_a_key_is_one_line(run_predict, image_folder, key)
         ({"resize": []}, r"resize is \[\], not one of squash, "),
         ({"crops": 0}, r"crops is 0, not a whole number from 1 to 100"),
         ({"crops": True}, r"crops is True, not a whole number from 1 to 100"),
+        ({"max_pixels": 0}, r"max_pixels is 0, not a whole number from 1"),
         ({"display_names": ["a"]}, r"display_names is \['a'\], not a name for each of some labels"),
         ({"display_names": {"red": 1}}, r"display_names is \{'red': 1\}, not a name for each of some labels"),
         ({"prediction_set": 0.9}, r"prediction_set is 0\.9, not coverage and least_probability, each from 0 to 1"),

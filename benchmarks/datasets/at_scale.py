@@ -9,6 +9,7 @@ import argparse
 import csv
 import hashlib
 import io
+import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -31,6 +32,8 @@ FEATURES = 64
 SIDE = 16
 # Requests, or rows of features, at once.
 BLOCK = 2048
+# Pictures in a tar shard.
+SHARD = 1000
 
 
 def image_row(number: int) -> dict[str, str]:
@@ -65,6 +68,21 @@ def pictures(images: int, folder: Path = Path("pictures"), numbers: Iterable[int
         path = folder / image_row(number)["path"]
         if not path.exists():
             path.write_bytes(picture(number))
+
+
+def shards(images: int, folder: Path = Path("pictures")) -> None:
+    """Write the same pictures as tar shards, each of `SHARD` pictures in class folders; those that are there stay."""
+    folder.mkdir(exist_ok=True)
+    for first in range(0, images, SHARD):
+        path = folder / f"{first // SHARD:06d}.tar"
+        if path.exists():
+            continue
+        with replacing(path) as temporary, tarfile.open(temporary, "w") as shard:
+            for number in range(first, min(first + SHARD, images)):
+                content = picture(number)
+                member = tarfile.TarInfo(image_row(number)["path"])
+                member.size = len(content)
+                shard.addfile(member, io.BytesIO(content))
 
 
 def rows_of_features(labels: np.ndarray, start: int) -> np.ndarray:
@@ -186,6 +204,7 @@ def raw(images: int) -> None:
 KINDS = {
     "table": table,
     "pictures": pictures,
+    "shards": shards,
     "features": features,
     "store": store,
     "classifier": classifier,

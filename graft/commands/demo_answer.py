@@ -117,7 +117,8 @@ class Demo:
 
     def _picture(self, path: Path) -> Image.Image:
         size, resize = self._wanted["image_size"], self._wanted["resize"]
-        picture = loader.read(path, size if resize == "crop_or_pad" else SHOWN // 2, resize)
+        least = size if resize == "crop_or_pad" else SHOWN // 2
+        picture = loader.read(path, least, resize, self._classifier.max_pixels)
         if resize == "crop_or_pad":
             # The network sees no more of it.
             return loader.resized(picture, size, resize)

@@ -14,7 +14,7 @@ from graft.commands.sort_copies import SortedCopies
 from graft.core import paths
 from graft.core.errors import GraftError, one_line
 from graft.core.threads import in_order
-from graft.images.decoder import UnreadableImageError
+from graft.images.decoder import MAX_PIXELS, UnreadableImageError
 from graft.serving.classifier import Classifier, Prediction
 
 EXAMPLE = "graft predict photo.jpg holiday/ --top 3"
@@ -99,11 +99,11 @@ def classifier_of(arguments: Namespace) -> ImageClassifier:
     from graft.serving.imagenet import ImagenetClassifier
     from graft.settings import params
 
-    backbone, resize = BACKBONE, RESIZE
+    backbone, resize, max_pixels = BACKBONE, RESIZE, MAX_PIXELS
     if paths.PARAMETERS.exists():
         parameters = params.load()
-        backbone, resize = parameters.backbone, parameters.resize
-    return ImagenetClassifier(arguments.backbone or backbone, arguments.weights or "imagenet", resize)
+        backbone, resize, max_pixels = parameters.backbone, parameters.resize, parameters.limits.pixels
+    return ImagenetClassifier(arguments.backbone or backbone, arguments.weights or "imagenet", resize, max_pixels)
 
 
 def _check(arguments: Namespace) -> None:

@@ -61,15 +61,18 @@ class CheckedImage:
         return {"path": path, "reason": self.refused}
 
 
-def check_image(folder: Path, file: ImageFile) -> CheckedImage:
-    """Read an image file of a data set's folder whole, and return its hashes, or why it is refused."""
+def check_image(folder: Path, file: ImageFile, max_pixels: int) -> CheckedImage:
+    """Read an image file of a data set's folder whole, and return its hashes, or why it is refused.
+
+    `max_pixels` is `limits.pixels` of params.yaml.
+    """
     # A line end, for example: a table has one line for each image.
     if any(unicodedata.category(character) == "Cc" for character in file.path.as_posix()):
         return CheckedImage(file, refused="its name has a control character")
     try:
         file.path.as_posix().encode("utf-8")
         content = loader.content(folder / file.path)
-        picture = decode(content, DECODED_SIDE, "")
+        picture = decode(content, DECODED_SIDE, "", max_pixels=max_pixels)
     except UnreadableImageError as error:
         return CheckedImage(file, refused=str(error).removeprefix(str(folder / file.path)).removeprefix(": "))
     except UnicodeEncodeError:
@@ -138,6 +141,7 @@ def check_images(
     folder: Path,
     files: Sequence[ImageFile] | ObjectFile[ImageFile],
     temporary: Path,
+    max_pixels: int,
     refused: Iterable[CheckedImage] = (),
 ) -> CheckedImages:
     """Read all image files of a data set's folder, in threads, and return them in the order given.
@@ -147,9 +151,10 @@ def check_images(
     folder : of the data set.
     files : its images.
     temporary : an existing folder for files.
+    max_pixels : an image with more pixels in memory is refused.
     refused : images that are refused already; they come last.
     """
-    images = in_order(lambda file: check_image(folder, file), files)
+    images = in_order(lambda file: check_image(folder, file, max_pixels), files)
     return CheckedImages(chain(Progress(images, "images", len(files)), refused), temporary)
 
 

@@ -29,7 +29,7 @@ NO_IMAGE, SECOND_IMAGE = "its sample has no image", "a second image of its sampl
 # What data/raw.json counts beside files.
 EMPTY = "shard without a usable image"
 LONGEST_NAME = 200
-# Nobody's label needs more, and no image that is decoded (64 megapixels) is larger.
+# Nobody's label needs more, and an image of 64 megapixels is smaller in every format.
 LARGEST_LABEL_FILE, LARGEST_IMAGE = 1_000_000, 1_000_000_000
 
 

@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF")
 # The kinds of files in the container of AVIF and HEIC that are HEIC, or may be.
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
-# An image with more pixels in memory is refused: a small file can ask for any number. All threads together decode no
-# more at once: that takes 0.3 GB, or 1 GB for WebP.
-MAX_PIXELS = 64_000_000
+# All threads together decode no more pixels at once: that takes 0.3 GB, or 1 GB for WebP. A larger image is decoded
+# alone.
+PIXELS_AT_ONCE = 64_000_000
+# The largest image where params.yaml says nothing: a small file can ask for any number of pixels.
+MAX_PIXELS = PIXELS_AT_ONCE
 # An image with more pixels is converted in strips, and shrunk on the way.
 LARGE_PIXELS = 16_000_000
 MESSAGE_LENGTH = 200
 
-# The check of `MAX_PIXELS` takes the place of Pillow's, which counts the pixels of a JPEG before it is decoded at a
+# The check of `max_pixels` takes the place of Pillow's, which counts the pixels of a JPEG before it is decoded at a
 # fraction of its size.
 Image.MAX_IMAGE_PIXELS = None
 # Pillow warns of broken metadata, which changes no pixel, and logs why it refuses some files, without their names. Both
@@ -42,7 +44,7 @@ class UnreadableImageError(GraftError):
     """A file that is not an image, or a damaged image."""
 
 
-def decode(data: bytes, size: int, name: str, scaled: bool = True) -> Image.Image:
+def decode(data: bytes, size: int, name: str, scaled: bool = True, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
     """Decode an image file's bytes to 8-bit sRGB.
 
     An animation gives its first picture. The EXIF orientation is applied. The colours are those of `rgb_converter`.
@@ -54,12 +56,13 @@ def decode(data: bytes, size: int, name: str, scaled: bool = True) -> Image.Imag
         and an image of more than `LARGE_PIXELS` is shrunk to a fraction, never below twice `size`.
     name : of the file, for the error message.
     scaled : False: the image keeps its scale, and of a large one only the middle of `size` x `size` pixels is returned.
+    max_pixels : how many pixels of it may be in memory; None: any number, for an image that was checked before.
 
     Raises
     ------
     UnreadableImageError
         If the bytes are not an image in one of `FORMATS` (or HEIC, where pillow-heif is installed), or are damaged; if
-        more than `MAX_PIXELS` would be in memory; or if the range of its grey levels is unknown.
+        more than `max_pixels` would be in memory; or if the range of its grey levels is unknown.
     """
     # Damage can make Pillow's decoders raise anything, and each version adds some; the message has the exception's
     # name, so that a fault of this module is not taken for one of the file. Ctrl+C and `sys.exit` are no `Exception`.
@@ -70,9 +73,10 @@ def decode(data: bytes, size: int, name: str, scaled: bool = True) -> Image.Imag
             if scaled:
                 image.draft(None, (2 * size, 2 * size))
             pixels = _pixels_in_memory(image, whole, data)
-            if pixels > MAX_PIXELS:
+            if max_pixels is not None and pixels > max_pixels:
                 raise ValueError(  # noqa: TRY301 - below it gets the file's name
-                    f"{pixels / 1e6:,.1f} megapixels, above the limit of {MAX_PIXELS / 1e6:g}; make it smaller"
+                    f"{pixels / 1e6:,.1f} megapixels, above the limit of {max_pixels / 1e6:g}: make it smaller, "
+                    "or raise limits.pixels in params.yaml"
                 )
             with _memory.taken(pixels):
                 return _converted(image, size, scaled, sixteen_bits)
@@ -162,9 +166,9 @@ class _Memory:
 
     @contextmanager
     def taken(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room for so many pixels, at most `MAX_PIXELS`, and keep it for the block."""
+        """Wait until there is room for so many pixels, or nothing else is decoded, and keep it for the block."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pixels + pixels <= MAX_PIXELS)
+            self._changed.wait_for(lambda: self._pixels == 0 or self._pixels + pixels <= PIXELS_AT_ONCE)
             self._pixels += pixels
         try:
             yield

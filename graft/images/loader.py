@@ -108,15 +108,17 @@ def crops(image: Image.Image, size: int, resize: str, count: int) -> list[Image.
     return [ImageOps.fit(image, (size, size), FILTER, centering=(place, place)) for place in places]
 
 
-def read(path: Path, size: int, resize: str) -> Image.Image:
+def read(path: Path, size: int, resize: str, max_pixels: int | None = None) -> Image.Image:
     """Read an image file for `resized` with that size and method.
+
+    `max_pixels` is as for `decode`. Without it the image is one that the stage download has checked.
 
     Raises
     ------
     UnreadableImageError
         If the file is missing or not a readable image.
     """
-    return decoded(content(path), str(path), size, resize)
+    return decoded(content(path), str(path), size, resize, max_pixels)
 
 
 def content(path: Path) -> bytes:
@@ -143,28 +145,29 @@ def content_size(path: Path) -> int:
         return 0
 
 
-def decoded(data: bytes, name: str, size: int, resize: str) -> Image.Image:
+def decoded(data: bytes, name: str, size: int, resize: str, max_pixels: int | None = None) -> Image.Image:
     """Return what `read` returns of a file with these bytes; the name is for the error message."""
-    return decode(data, size, name, scaled=resize != "crop_or_pad")
+    return decode(data, size, name, resize != "crop_or_pad", max_pixels)
 
 
-def load(path: Path, size: int, resize: str) -> np.ndarray:
-    """Load an image file as the network gets it: uint8 array (size, size, 3), RGB.
-
-    Raises
-    ------
-    UnreadableImageError
-        If the file is missing or not a readable image.
-    """
-    return np.asarray(resized(read(path, size, resize), size, resize))
-
-
-def load_crops(path: Path, size: int, resize: str, count: int) -> list[np.ndarray]:
-    """Load the `crops` of an image file, each uint8 array (size, size, 3), RGB.
+def load(path: Path, size: int, resize: str, max_pixels: int | None = None) -> np.ndarray:
+    """Load an image file as the network gets it: uint8 array (size, size, 3), RGB. `max_pixels` is as for `read`.
 
     Raises
     ------
     UnreadableImageError
         If the file is missing or not a readable image.
     """
-    return [np.asarray(crop) for crop in crops(read(path, size, resize), size, resize, count)]
+    return np.asarray(resized(read(path, size, resize, max_pixels), size, resize))
+
+
+def load_crops(path: Path, size: int, resize: str, count: int, max_pixels: int | None = None) -> list[np.ndarray]:
+    """Load the `crops` of an image file, each uint8 array (size, size, 3), RGB. `max_pixels` is as for `read`.
+
+    Raises
+    ------
+    UnreadableImageError
+        If the file is missing or not a readable image.
+    """
+    image = read(path, size, resize, max_pixels)
+    return [np.asarray(crop) for crop in crops(image, size, resize, count)]

@@ -12,6 +12,7 @@ from graft.core.errors import GraftError
 from graft.core.files import read_json
 from graft.core.threads import in_order
 from graft.images import loader
+from graft.images.decoder import MAX_PIXELS
 from graft.scores.conformal import prediction_sets
 from graft.serving.metadata import packed_description
 
@@ -34,6 +35,10 @@ def _has_shares(value: object, *names: str) -> bool:
     return all(type(value.get(name)) in (int, float) and 0 <= value[name] <= 1 for name in names)
 
 
+def _is_from_1(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
 def _is_second_output(value: object) -> bool:
     return isinstance(value, dict) and value.get("output") == 1 and _has_shares(value, "threshold", "accepted")
 
@@ -43,6 +48,7 @@ class _Description(TypedDict):
     image_size: int
     resize: str
     crops: int
+    max_pixels: int
     display_names: dict[str, str]
     prediction_set: dict[str, float] | None
     none_of_these: dict[str, float] | None
@@ -56,9 +62,10 @@ KEYS: dict[str, tuple[str, Callable[[object], bool]]] = {
             _is_list_of_text(value) and 0 < len(cast("list[str]", value)) == len(set(cast("list[str]", value)))
         ),
     ),
-    "image_size": ("a whole number from 1", lambda value: type(value) is int and value > 0),
+    "image_size": ("a whole number from 1", _is_from_1),
     "resize": (f"one of {', '.join(loader.RESIZERS)}", lambda value: value in tuple(loader.RESIZERS)),
     "crops": ("a whole number from 1 to 100", lambda value: type(value) is int and 1 <= value <= 100),
+    "max_pixels": ("a whole number from 1", _is_from_1),
     "display_names": ("a name for each of some labels", _is_names_by_label),
     "prediction_set": (
         "coverage and least_probability, each from 0 to 1",
@@ -69,7 +76,12 @@ KEYS: dict[str, tuple[str, Callable[[object], bool]]] = {
         lambda value: value is None or _is_second_output(value),
     ),
 }
-OPTIONAL: dict[str, object] = {"display_names": {}, "prediction_set": None, "none_of_these": None}
+OPTIONAL: dict[str, object] = {
+    "max_pixels": MAX_PIXELS,
+    "display_names": {},
+    "prediction_set": None,
+    "none_of_these": None,
+}
 
 
 def _checked(description: object, path: Path) -> _Description:
@@ -87,7 +99,10 @@ def _checked(description: object, path: Path) -> _Description:
 
 
 def _of_one_export(description: _Description, network: Path, path: Path) -> _Description:
-    """Return the description of `path`, compared with its copy in the network. Display names may differ."""
+    """Return the description of `path`, compared with its copy in the network.
+
+    Names for display and the largest image may differ: they belong to the reader.
+    """
     packed = packed_description(network)
     if packed is None:
         return description
@@ -96,7 +111,7 @@ def _of_one_export(description: _Description, network: Path, path: Path) -> _Des
         description = description | {"none_of_these": None}
     # The same keys are missing in both if a default takes their place.
     packed = OPTIONAL | packed
-    for key in sorted((description.keys() | packed.keys()) - {"display_names"}):
+    for key in sorted((description.keys() | packed.keys()) - {"display_names", "max_pixels"}):
         mine, other = (reprlib.repr(one.get(key, "missing")) for one in (description, packed))
         if description.get(key) != packed.get(key):
             raise GraftError(
@@ -137,6 +152,7 @@ class Classifier:
     ----------
     labels : the classes, in the order of the probabilities.
     names : the display name of each class, in the same order.
+    max_pixels : an image with more pixels in memory is refused.
     coverage : how probably a prediction set contains the right class; None: the model has no such sets.
 
     Raises
@@ -162,6 +178,7 @@ class Classifier:
             )
         self._files = network, description
         self.labels = self._description["labels"]
+        self.max_pixels = self._description["max_pixels"]
         display_names = self._description["display_names"]
         self.names = [display_names.get(label, label) for label in self.labels]
         sets = self._description["prediction_set"]
@@ -180,7 +197,8 @@ class Classifier:
     def _outputs(self, path: Path) -> list[list[np.ndarray]]:
         """Return the outputs of the network for each crop of an image."""
         wanted = self._description
-        crops = loader.load_crops(path, wanted["image_size"], wanted["resize"], wanted["crops"])
+        size, resize, count = wanted["image_size"], wanted["resize"], wanted["crops"]
+        crops = loader.load_crops(path, size, resize, count, self.max_pixels)
         found = [self._network.all_outputs(crop) for crop in crops]
         network, description = self._files
         probabilities, *further = found[0]

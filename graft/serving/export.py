@@ -82,6 +82,7 @@ def candidates(parameters: params.Parameters, head: Head, table: ImageTable) -> 
             "image_size": size,
             "resize": backbone_description["resize"],
             "crops": parameters.export.crops,
+            "max_pixels": parameters.limits.pixels,
         }
         names = models(parameters.export.model, parameters.fine_tune.epochs)
         uppers = [_upper_network(backbone, head, model) for model in names]

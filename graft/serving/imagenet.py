@@ -21,6 +21,7 @@ class ImagenetClassifier:
     backbone : one of `backbone_table.NAMES`.
     weights : `imagenet`, or the path of a Keras file with the weights of the whole network.
     resize : how an image is made square, as in params.yaml.
+    max_pixels : an image with more pixels in memory is refused.
 
     Attributes
     ----------
@@ -34,9 +35,9 @@ class ImagenetClassifier:
         If there is no such backbone, or its ImageNet weights do not exist or cannot be downloaded.
     """
 
-    def __init__(self, backbone: str, weights: str, resize: str) -> None:
+    def __init__(self, backbone: str, weights: str, resize: str, max_pixels: int) -> None:
         self._record = backbone_table.get(backbone)
-        self._resize = resize
+        self._resize, self._max_pixels = resize, max_pixels
         with hidden():
             self._model = build.imagenet_classifier(backbone, weights)
         self.coverage: float | None = None
@@ -51,7 +52,7 @@ class ImagenetClassifier:
         UnreadableImageError
             If the file is not a readable image.
         """
-        image = loader.load(path, self._record.image_size, self._resize)
+        image = loader.load(path, self._record.image_size, self._resize, self._max_pixels)
         scaled = build.preprocess(self._record.name, image[np.newaxis])
         return np.asarray(self._model(scaled, training=False))[0]
 

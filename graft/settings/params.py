@@ -214,6 +214,7 @@ class Limits(Section):
     files: Annotated[int, Range(1, 10**9)]
     download_size: Size
     download_seconds: Annotated[int, Range(1, 31_536_000)]
+    pixels: Annotated[int, Range(1, 10**9)]
     rows_in_memory: Annotated[int, Range(1, 10**9)]
 
 

@@ -132,7 +132,7 @@ def kept_epoch(history: Sequence[loop.Row], monitor: str | None) -> int:
 def outcome(history: Sequence[loop.Row], monitor: str | None, share: float) -> str:
     """Return what fine-tuning did, in words; arguments as of `kept_epoch`, and the share that `fine_tune` returns."""
     if not history:
-        return "fine-tuned for 0 epochs, the head's weights"
+        return "not fine-tuned, as fine_tune.epochs is 0: lr has no effect, and the weights are the head's"
     epoch = kept_epoch(history, monitor)
     return f"fine-tuned for {len(history)} epochs, epoch {epoch} is kept, {share:.0%} of the way from the head"
 
