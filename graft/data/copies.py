@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -36,9 +36,11 @@ BLOCK = 16
 PICTURE = np.dtype(
     [("bytes", np.int64), ("sha256", "S64"), ("levels", np.float64), ("pixels", np.uint8, GRID**2 + 2 * COLOUR_GRID**2)]
 )
-# A hash of 24 bits and, in so many bits behind it, the number of its picture are a whole number of 64 bits.
-NUMBER_BITS = 40
+# A hash of `HASH_BITS` and, in so many bits behind it, the number of its picture are a whole number of 64 bits.
+HASH_BITS, NUMBER_BITS = 24, 40
 LARGEST_NUMBER = (1 << NUMBER_BITS) - 1
+# Hashes are in two to the power of so many files, by their first bits; the hashes of one file at a time are in memory.
+FILE_BITS = 4
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Rank(NamedTuple):
 
 
 class Fingerprints:
-    """The fingerprints of pictures, in files: 16 bytes of each picture are in memory, while copies are looked for.
+    """The fingerprints of pictures, in files: a byte of each picture is in memory while copies are looked for.
 
     Parameters
     ----------
@@ -92,12 +94,14 @@ class Fingerprints:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self._count = 0
-        self._hashes, self._pictures = ((folder / name).open("w+b") for name in ("hashes", "pictures"))
+        self._hashes = [(folder / f"hashes-{number}").open("w+b") for number in range(1 << FILE_BITS)]
+        self._pictures = (folder / "pictures").open("w+b")
 
     def add(self, one: Fingerprint, size: int, sha256: str) -> None:
         """Add a picture with the size, in bytes, and the SHA-256 of its file."""
-        pairs = [int(digits, 16) << NUMBER_BITS | self._count for digits in one.hashes]
-        self._hashes.write(np.array(pairs, np.uint64).tobytes())
+        for value in (int(digits, 16) for digits in one.hashes):
+            pair = np.array(value << NUMBER_BITS | self._count, np.uint64)
+            self._hashes[value >> HASH_BITS - FILE_BITS].write(pair.tobytes())
         self._pictures.write(np.array((size, sha256, one.levels, one.pixels), PICTURE).tobytes())
         self._count += 1
 
@@ -108,18 +112,14 @@ class Fingerprints:
         a, and c of b but not of a, the answer for c is b. So slow changes, as in a film, do not make one picture of
         all.
         """
-        with self._hashes, self._pictures:
-            self._hashes.seek(0)
+        firsts: dict[int, Rank] = {}
+        with self._pictures:
             self._pictures.flush()
-            pairs = np.fromfile(self._hashes, np.uint64)
-            pairs.sort()
-            firsts: dict[int, Rank] = {}
-            for _, alike in groupby(pairs.data, lambda pair: pair >> NUMBER_BITS):
-                numbers = [pair & LARGEST_NUMBER for pair in alike]
-                if len(numbers) > 1:
+            for file in self._hashes:
+                for numbers in _numbers_of_equal_hashes(file):
                     for number, first in self._copies_among(numbers):
                         firsts[number] = min(first, firsts.get(number, first))
-            return firsts
+        return firsts
 
     def _copies_among(self, numbers: list[int]) -> Iterator[tuple[int, Rank]]:
         """Yield the copies among pictures of one hash, each with the first one that it is a copy of."""
@@ -136,6 +136,18 @@ class Fingerprints:
         """Return the pictures of these numbers as an array of type `PICTURE`."""
         length, file = PICTURE.itemsize, self._pictures.fileno()
         return np.frombuffer(b"".join(os.pread(file, length, number * length) for number in numbers), PICTURE)
+
+
+def _numbers_of_equal_hashes(file: BinaryIO) -> Iterator[list[int]]:
+    """Yield the numbers of the pictures that share a hash, for each such hash in a file; the file is closed."""
+    with file:
+        file.seek(0)
+        pairs = np.fromfile(file, np.uint64)
+    pairs.sort()
+    for _, alike in groupby(pairs.data, lambda pair: pair >> NUMBER_BITS):
+        numbers = [pair & LARGEST_NUMBER for pair in alike]
+        if len(numbers) > 1:
+            yield numbers
 
 
 def _first_copies(pixels: np.ndarray, levels: np.ndarray) -> np.ndarray:
