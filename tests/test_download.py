@@ -111,8 +111,8 @@ def test_an_image_with_more_pixels_than_params_yaml_allows_is_refused_with_the_k
     (refused,) = fetch(image_folder, limits__pixels=19_999)["refused"]
     assert refused["path"] == "red/large.png"
     assert refused["reason"] == (
-        "not a readable image (0.0 megapixels, above the limit of 0.019999: make it smaller, "
-        "or raise limits.pixels in params.yaml)"
+        "not a readable image (20,000 pixels, above the limit of 19,999: make it smaller, "
+        "or raise limits.pixels in params.yaml; a classifier has it as max_pixels in the labels.json)"
     )
     assert fetch(image_folder, limits__pixels=20_000)["refused"] == []
 
