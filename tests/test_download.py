@@ -131,6 +131,13 @@ def test_classes_that_differ_in_case_alone_are_named(fetch, write_image_folder, 
     assert "'A' and 'a' differ in case alone; they are taken for 2 classes\n" in capsys.readouterr().out
 
 
+def test_classes_that_differ_in_what_nobody_sees_are_named(fetch, write_image_folder, tmp_path, capsys):
+    write_image_folder(tmp_path / "pets", {"cat": (200, 50, 40), "cat ": (40, 70, 200), "cat\u200b": (40, 200, 70)})
+    assert len(fetch(tmp_path / "pets")["classes"]) == 3
+    line = r"'cat' and 'cat ' and 'cat\u200b' differ in spaces or invisible characters alone; they are taken for 3 cl"
+    assert line in capsys.readouterr().out
+
+
 def test_a_link_to_an_image_is_copied_as_the_image(fetch, image_folder, tmp_path):
     os.replace(image_folder / "red/000.jpg", tmp_path / "picture.jpg")
     (image_folder / "red/000.jpg").symlink_to(tmp_path / "picture.jpg")

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,9 +125,18 @@ def count_without_class(folder: Path, count: int) -> dict[str, int]:
 
 def case_pairs(labels: Iterable[str]) -> list[list[str]]:
     """Return the classes whose names differ in small and capital letters alone, those of one kind in a list."""
+    return _alike(labels, str.casefold)
+
+
+def unseen_pairs(labels: Iterable[str]) -> list[list[str]]:
+    """Return the classes whose names differ in spaces and invisible characters alone, those of one kind in a list."""
+    return _alike(labels, lambda label: "".join(c for c in label if c.isprintable() and not c.isspace()))
+
+
+def _alike(labels: Iterable[str], seen: Callable[[str], str]) -> list[list[str]]:
     alike = defaultdict(list)
     for label in sorted(set(labels)):
-        alike[label.casefold()].append(label)
+        alike[seen(label)].append(label)
     return [names for names in alike.values() if len(names) > 1]
 
 
