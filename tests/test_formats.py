@@ -124,6 +124,15 @@ def test_a_keras_file_needs_the_suffix_that_keras_reads(project):
         command(["export", "--format", "keras", "--output", "model.h5"])
 
 
+@pytest.mark.parametrize(
+    ("name", "output"), [("onnx", "models/classifier.tflite"), ("tflite_int8", "./models/x.tflite")]
+)
+def test_nothing_is_exported_over_what_the_stages_write(project, name, output):
+    Path("models").mkdir()
+    with pytest.raises(GraftError, match=r"^--output: .*x?\.tflite: the stages write models; give another folder$"):
+        command(["export", "--format", name, "--output", output])
+
+
 def test_the_benchmark_reads_images_of_any_size_that_params_yaml_allows(exported):
     path = read_image_table().part("test").files()[0]
     Image.new("1", (8001, 8000)).save(path, "PNG")

@@ -215,6 +215,13 @@ def test_corrections_that_are_no_file_are_not_taken_for_none(tmp_path, kind):
         read_corrections(path)
 
 
+def test_a_device_which_may_have_no_end_is_no_table(images, run_relabel):
+    TABLE.symlink_to(os.devnull)
+    found = run_relabel()
+    assert (found.returncode, found.stderr.count("\n")) == (1, 1)
+    assert "fixed.csv: a device, not a table; give a CSV file" in found.stderr
+
+
 def test_a_table_without_corrections_changes_nothing_and_says_so(relabel):
     assert "fixed.csv: no label in the column corrected; nothing is changed" in relabel({}).stdout
 
