@@ -123,17 +123,8 @@ def count_without_class(folder: Path, count: int) -> dict[str, int]:
     return {NO_CLASS: number} if number else {}
 
 
-def case_pairs(labels: Iterable[str]) -> list[list[str]]:
-    """Return the classes whose names differ in small and capital letters alone, those of one kind in a list."""
-    return _alike(labels, str.casefold)
-
-
-def unseen_pairs(labels: Iterable[str]) -> list[list[str]]:
-    """Return the classes whose names differ in spaces and invisible characters alone, those of one kind in a list."""
-    return _alike(labels, lambda label: "".join(c for c in label if c.isprintable() and not c.isspace()))
-
-
-def _alike(labels: Iterable[str], seen: Callable[[str], str]) -> list[list[str]]:
+def case_pairs(labels: Iterable[str], seen: Callable[[str], str] = str.casefold) -> list[list[str]]:
+    """Return the classes whose names differ in case alone, or in what `seen` drops, those of one kind in a list."""
     alike = defaultdict(list)
     for label in sorted(set(labels)):
         alike[seen(label)].append(label)

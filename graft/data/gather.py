@@ -119,10 +119,14 @@ def _in_folders(
     return Gathered(folder, files, [], others | without_class, {})
 
 
+def _visible(label: str) -> str:
+    return "".join(character for character in label if character.isprintable() and not character.isspace())
+
+
 def _print_pairs(files: Iterable[ImageFile]) -> None:
     labels = {file.label for file in files}
     pairs = [(pair, "case") for pair in folders.case_pairs(labels)]
-    pairs += [(pair, "spaces or invisible characters") for pair in folders.unseen_pairs(labels)]
+    pairs += [(pair, "spaces or invisible characters") for pair in folders.case_pairs(labels, _visible)]
     for pair, what in pairs:
         print(f"{' and '.join(map(repr, pair))} differ in {what} alone; they are taken for {len(pair)} classes")
 
