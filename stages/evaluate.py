@@ -56,6 +56,8 @@ def main() -> None:
     parameters = params.load()
     most = parameters.limits.rows_in_memory
     classifier = Classifier(paths.CLASSIFIER, paths.LABELS)
+    # The stage download has checked the images.
+    classifier.max_pixels = None
     table = read_image_table()
     table.require_classes(classifier.labels, paths.LABELS)
     images = table.part("test")

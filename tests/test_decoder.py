@@ -288,7 +288,7 @@ def test_damaged_metadata_make_no_image_unreadable(encode, draw_picture):
 def test_an_image_above_the_limit_is_refused_before_its_pixels_are_decoded(encode, monkeypatch):
     data = encode(Image.new("P", (15, 15)), ".png")
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda _: pytest.fail("it was decoded"))
-    with pytest.raises(decoder.UnreadableImageError, match=r"^x: .*megapixels, above the limit of 0\.0002: make it sm"):
+    with pytest.raises(decoder.UnreadableImageError, match=r"^x: .*\(225 pixels, above the limit of 200: make it sm"):
         decoder.decode(data, 16, "x", max_pixels=200)
 
 
@@ -298,6 +298,15 @@ def test_without_a_limit_a_larger_image_is_decoded_alone(encode, monkeypatch):
     with ThreadPoolExecutor(4) as threads:
         images = list(threads.map(lambda _: decoder.decode(data, 16, "x", max_pixels=None), range(20)))
     assert {image.size for image in images} == {(15, 15)}
+
+
+def test_without_a_limit_a_jpeg_of_more_pixels_than_params_yaml_can_allow_is_refused_at_full_size(encode):
+    data = encode(Image.new("RGB", (800, 640)), ".jpg")
+    place = data.index(b"\xff\xc0") + 5
+    # Height and width in the header of the frame.
+    data = data[:place] + struct.pack(">HH", 60_000, 60_000) + data[place + 4 :]
+    with pytest.raises(decoder.UnreadableImageError, match=r"^x: .*\(3,600,000,000 pixels, above the limit of 1,000,0"):
+        decoder.decode(data, 16, "x", scaled=False, max_pixels=None)
 
 
 def test_a_jpeg_counts_as_large_as_it_is_decoded(encode):

@@ -180,7 +180,7 @@ def test_what_is_no_image_is_answered_by_one_line(server, content, status, line)
 def test_a_bomb_is_answered_by_one_line_with_the_limit(server):
     answer = send(server, png_bomb(20_000))
     assert (answer.status_code, answer.text.count("\n")) == (415, 1)
-    assert "400.0 megapixels, above the limit of 64" in answer.text
+    assert "400,000,000 pixels, above the limit of 64,000,000" in answer.text
 
 
 def test_a_stream_without_a_length_ends_at_the_limit(server):

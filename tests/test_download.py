@@ -111,8 +111,8 @@ def test_an_image_with_more_pixels_than_params_yaml_allows_is_refused_with_the_k
     (refused,) = fetch(image_folder, limits__pixels=19_999)["refused"]
     assert refused["path"] == "red/large.png"
     assert refused["reason"] == (
-        "not a readable image (0.0 megapixels, above the limit of 0.019999: make it smaller, "
-        "or raise limits.pixels in params.yaml)"
+        "not a readable image (20,000 pixels, above the limit of 19,999: make it smaller, "
+        "or raise limits.pixels in params.yaml; a classifier has it as max_pixels in the labels.json)"
     )
     assert fetch(image_folder, limits__pixels=20_000)["refused"] == []
 
@@ -129,6 +129,13 @@ def test_classes_that_differ_in_case_alone_are_named(fetch, write_image_folder, 
     write_image_folder(tmp_path / "letters", {"A": (200, 50, 40), "a": (40, 70, 200)})
     assert fetch(tmp_path / "letters")["classes"] == {"A": 12, "a": 12}
     assert "'A' and 'a' differ in case alone; they are taken for 2 classes\n" in capsys.readouterr().out
+
+
+def test_classes_that_differ_in_what_nobody_sees_are_named(fetch, write_image_folder, tmp_path, capsys):
+    write_image_folder(tmp_path / "pets", {"cat": (200, 50, 40), "cat ": (40, 70, 200), "cat\u200b": (40, 200, 70)})
+    assert len(fetch(tmp_path / "pets")["classes"]) == 3
+    line = r"'cat' and 'cat ' and 'cat\u200b' differ in spaces or invisible characters alone; they are taken for 3 cl"
+    assert line in capsys.readouterr().out
 
 
 def test_a_link_to_an_image_is_copied_as_the_image(fetch, image_folder, tmp_path):

@@ -75,6 +75,19 @@ def test_a_fault_of_the_file_system_is_one_line_with_the_file(number, line):
         run(_raising(OSError(number, os.strerror(number), "data/raw/1.png")))
 
 
+def test_a_link_that_leads_to_itself_is_one_line(tmp_path):
+    link = tmp_path / "photos"
+    link.symlink_to(link)
+    # Before Python 3.13 without `strict` too, as a RuntimeError.
+    with pytest.raises(SystemExit, match=r"^error: .*photos: too many levels of symbolic links; check this file$"):
+        run(lambda: link.resolve(strict=True) and None)
+
+
+def test_another_runtime_error_is_a_fault_of_the_program():
+    with pytest.raises(RuntimeError, match="^unexpected$"):
+        run(_raising(RuntimeError("unexpected")))
+
+
 def test_a_long_file_name_is_cut_short():
     with pytest.raises(SystemExit) as ended:
         run(_raising(OSError(errno.ENAMETOOLONG, "File name too long", "x" * 5000)))

@@ -63,6 +63,13 @@ def test_the_metrics_of_a_classifier_without_mistakes_have_an_interval(data, cap
     assert capsys.readouterr().out == f"accuracy 1.0000 ({found['accuracy_low']:.4f} to 1.0000) on 9 test images\n"
 
 
+def test_an_image_that_download_has_accepted_has_no_limit_here(data):
+    # A JPEG has fewer pixels there than at another size here.
+    write_json("models/labels.json", DESCRIPTION | {"max_pixels": 1})
+    evaluate.main()
+    assert read("accuracy.json")["accuracy"] == 1.0
+
+
 def test_the_images_are_those_of_the_test_part(data):
     evaluate.main()
     tested = [row["path"] for row in data if row["split"] == "test"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from split_files import write_split
 
 from graft.__main__ import command
@@ -121,6 +122,21 @@ def test_an_export_without_a_run_is_one_line(project, name):
 def test_a_keras_file_needs_the_suffix_that_keras_reads(project):
     with pytest.raises(GraftError, match=r"^--output: model\.h5 must end in \.keras"):
         command(["export", "--format", "keras", "--output", "model.h5"])
+
+
+@pytest.mark.parametrize(
+    ("name", "output"), [("onnx", "models/classifier.tflite"), ("tflite_int8", "./models/x.tflite")]
+)
+def test_nothing_is_exported_over_what_the_stages_write(project, name, output):
+    Path("models").mkdir()
+    with pytest.raises(GraftError, match=r"^--output: .*x?\.tflite: the stages write models; give another folder$"):
+        command(["export", "--format", name, "--output", output])
+
+
+def test_the_benchmark_reads_images_of_any_size_that_params_yaml_allows(exported):
+    path = read_image_table().part("test").files()[0]
+    Image.new("1", (8001, 8000)).save(path, "PNG")
+    assert command(["benchmark", "--runtime", "litert"]) is None
 
 
 def test_the_benchmark_prints_a_row_for_each_file_and_runtime_and_writes_them(exported, capsys):

@@ -1,5 +1,6 @@
 """Parameters: every value has its type and range before anything runs; a fault is one line with file and key."""
 
+import os
 import re
 
 import own_parameters
@@ -436,6 +437,14 @@ def test_a_folder_or_a_file_that_may_not_be_read_is_one_line(project):
     path.unlink()
     path.mkdir()
     with pytest.raises(GraftError, match=r"^params\.yaml: not a file that can be read \(Is a directory\)$"):
+        params.load()
+
+
+def test_a_device_which_like_a_pipe_may_have_no_end_is_not_read(project):
+    path = project.folder / "params.yaml"
+    path.unlink()
+    path.symlink_to(os.devnull)
+    with pytest.raises(GraftError, match=r"^params\.yaml: not a file that can be read \(a pipe or a device\)$"):
         params.load()
 
 

@@ -60,7 +60,8 @@ def test_an_image_above_the_limit_of_the_description_is_named_and_left_out(run_p
     write_json("models/labels.json", DESCRIPTION | {"max_pixels": 1599})
     status, lines, errors = run_predict(tmp_path / "large.png")
     assert (status, lines) == (2, [])
-    assert "large.png: not a readable image (0.0 megapixels, above the limit of 0.001599: make it smaller" in errors[0]
+    assert "large.png: not a readable image (1,600 pixels, above the limit of 1,599: make it smaller" in errors[0]
+    assert "max_pixels in the labels.json" in errors[0]
     write_json("models/labels.json", DESCRIPTION | {"max_pixels": 1600})
     assert run_predict(tmp_path / "large.png")[0] == 0
 

@@ -1,6 +1,7 @@
 """graft relabel: a user's corrections of labels, which split applies by the SHA-256 of the image file."""
 
 import hashlib
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -204,6 +205,21 @@ def test_a_table_that_cannot_be_read_is_one_line(images, run_relabel, content, m
     found = run_relabel()
     assert (found.returncode, found.stderr.count("\n")) == (1, 1)
     assert f"fixed.csv: {message}" in found.stderr
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop"])
+def test_corrections_that_are_no_file_are_not_taken_for_none(tmp_path, kind):
+    path = tmp_path / "relabelled.csv"
+    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "loop": lambda: path.symlink_to(path)}[kind]()
+    with pytest.raises(GraftError, match=r"relabelled\.csv: not a file that can be read; `git checkout"):
+        read_corrections(path)
+
+
+def test_a_device_which_may_have_no_end_is_no_table(images, run_relabel):
+    TABLE.symlink_to(os.devnull)
+    found = run_relabel()
+    assert (found.returncode, found.stderr.count("\n")) == (1, 1)
+    assert "fixed.csv: a device, not a table; give a CSV file" in found.stderr
 
 
 def test_a_table_without_corrections_changes_nothing_and_says_so(relabel):

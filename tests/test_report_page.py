@@ -461,6 +461,13 @@ def test_the_page_can_be_written_elsewhere(run, tmp_path):
     assert (tmp_path / "new/page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+def test_the_page_takes_the_place_of_no_other_file_of_the_project(run, project):
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(GraftError, match=r"^--output params\.yaml: the name of the page must end in \.html$"):
+        command(["report", "--output", "params.yaml"])
+    assert Path("params.yaml").read_bytes() == before
+
+
 @pytest.mark.parametrize("split", ["", "path,label\n"])
 def test_without_the_table_of_the_images_the_judgement_is_still_shown(run, capsys, split):
     paths.SPLIT.write_text(split) if split else paths.SPLIT.unlink()

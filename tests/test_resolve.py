@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from stages import resolve
 
 SOURCE, WEIGHTS = Path("data/source"), Path("data/weights")
 CHECKSUM = "0" * 64
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_a_data_set_of_the_catalog_becomes_a_file_of_its_entry(project):
@@ -31,6 +34,39 @@ def test_a_folder_becomes_a_link(project, image_folder):
     resolve.main()
     assert SOURCE.is_symlink()
     assert SOURCE.resolve() == image_folder
+
+
+@pytest.mark.parametrize(
+    ("key", "setting", "output"),
+    [
+        ("dataset", "data/raw", "data/raw"),
+        ("dataset", "./data/raw/pets", "data/raw"),
+        ("dataset", "link", "data/raw"),
+        ("dataset", "data", "data/source"),
+        ("dataset", "data/source", "data/source"),
+        ("weights", "models/fine_tuned.weights.h5", "models/fine_tuned.weights.h5"),
+    ],
+)
+def test_what_a_stage_writes_is_no_input_as_dvc_deletes_it_before(project, write_image_folder, key, setting, output):
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    write_image_folder(Path("data/raw"))
+    write_image_folder(Path("data/raw/pets"))
+    Path("link").symlink_to("data/raw")
+    SOURCE.symlink_to(Path("data/raw").absolute())
+    Path("models").mkdir()
+    Path("models/fine_tuned.weights.h5").touch()
+    project.set(**{key: setting})
+    line = f"{key}: {setting}: dvc repro deletes and writes {output}; keep your files in another folder, such as photos"
+    with pytest.raises(GraftError, match=f"^{re.escape(line)}$"):
+        resolve.main()
+    assert len(list(SOURCE.glob("pets/*/*"))) == 36
+
+
+def test_a_folder_in_data_that_no_stage_writes_is_taken(project, write_image_folder):
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    project.set(dataset=str(write_image_folder(Path("data/photos"))))
+    resolve.main()
+    assert SOURCE.is_dir()
 
 
 def test_an_archive_and_a_weights_file_become_links(project):

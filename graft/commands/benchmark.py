@@ -169,7 +169,7 @@ def measured(found: Sequence[Entry], description: Mapping[str, Any], images: Ima
     seconds: list[list[float]] = [[] for _ in found]
     for path in tqdm(images.files(), "test images", unit="", leave=False, disable=None):
         crops = loader.load_crops(path, size, resize, description["crops"])
-        whole = [np.asarray(decode(loader.content(path), size, str(path)))]
+        whole = [np.asarray(decode(loader.content(path), size, str(path), max_pixels=None))]
         for place, entry in enumerate(found):
             start = time.perf_counter()
             of_crops = [entry.run(image) for image in (crops if entry.takes_crops else whole)]

@@ -31,6 +31,9 @@ def main(arguments: Namespace) -> None:
         raise GraftError(f"--format: no format is called {name!r}; {nearest(name, FILES)}")
     require_formats([name], f"--format {name}")
     output = arguments.output or paths.EXPORTS / FILES[name]
+    if written := [folder for folder in paths.OUTPUTS if output.resolve().is_relative_to(folder.resolve())]:
+        # Above all over the classifier, which is what is exported.
+        raise GraftError(f"--output: {output}: the stages write {written[0]}; give another folder")
     if name == "keras" and output.suffix != ".keras":
         raise GraftError(f"--output: {output} must end in .keras, or Keras does not read it")
     with importing():

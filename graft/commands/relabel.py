@@ -29,6 +29,9 @@ def table(path: Path) -> list[dict[str, str]]:
     GraftError
         If the file is missing, is not CSV in UTF-8, or lacks these columns.
     """
+    # A pipe is a table too: graft relabel <(...).
+    if path.is_char_device() or path.is_block_device():
+        raise GraftError(f"{path}: a device, not a table; give a CSV file")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:

@@ -146,6 +146,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def main(arguments: Namespace) -> None:
     """Write the page; print how often the classifier is right, where the page is, and what to do next."""
+    if arguments.output.suffix not in (".html", ".htm"):
+        raise GraftError(f"--output {arguments.output}: the name of the page must end in .html")
     results = read_results()
     against, note = None, ""
     if arguments.against is not None:

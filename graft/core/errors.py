@@ -68,16 +68,23 @@ def run(main: Callable[[], int | None], keeps_outputs: bool = False) -> None:
         # The reader, `head` say, has seen enough. Python would complain again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if error.errno is None or (error.filename is None and error.errno not in FULL_DISK):
+    except (OSError, RuntimeError) as error:
+        found = _of_a_link(error) if isinstance(error, RuntimeError) else error
+        if found is None or found.errno is None or (found.filename is None and found.errno not in FULL_DISK):
             # The file is not known, or it is no fault of the file system.
             raise
-        sys.exit(f"error: {file_fault(error)}{way_back}")
+        sys.exit(f"error: {file_fault(found)}{way_back}")
     except KeyboardInterrupt:
         # Another one ends the process at once, where it waits for threads.
         end_at_interrupts()
         sys.exit(130)
     sys.exit(status)
+
+
+def _of_a_link(error: RuntimeError) -> OSError | None:
+    """Return the fault of the file system where pathlib, before Python 3.13, met links that lead to each other."""
+    found = error.__context__
+    return found if isinstance(found, OSError) and found.errno == errno.ELOOP else None
 
 
 def file_fault(error: OSError) -> str:

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,11 +123,11 @@ def count_without_class(folder: Path, count: int) -> dict[str, int]:
     return {NO_CLASS: number} if number else {}
 
 
-def case_pairs(labels: Iterable[str]) -> list[list[str]]:
-    """Return the classes whose names differ in small and capital letters alone, those of one kind in a list."""
+def case_pairs(labels: Iterable[str], seen: Callable[[str], str] = str.casefold) -> list[list[str]]:
+    """Return the classes whose names differ in case alone, or in what `seen` drops, those of one kind in a list."""
     alike = defaultdict(list)
     for label in sorted(set(labels)):
-        alike[label.casefold()].append(label)
+        alike[seen(label)].append(label)
     return [names for names in alike.values() if len(names) > 1]
 
 

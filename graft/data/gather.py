@@ -66,7 +66,7 @@ def gather(
     others = dict(sorted((+samples.left_out).items()))
     if others:
         print(left_out(others))
-    _print_case_pairs(files)
+    _print_pairs(files)
     return Gathered(raw, files, samples.refused, others, states)
 
 
@@ -115,13 +115,20 @@ def _in_folders(
     without_class = folders.count_without_class(folder, len(files))
     for kind, number in without_class.items():
         print(f"left out: {number} {kind}")
-    _print_case_pairs(files)
+    _print_pairs(files)
     return Gathered(folder, files, [], others | without_class, {})
 
 
-def _print_case_pairs(files: Iterable[ImageFile]) -> None:
-    for pair in folders.case_pairs(file.label for file in files):
-        print(f"{' and '.join(map(repr, pair))} differ in case alone; they are taken for {len(pair)} classes")
+def _visible(label: str) -> str:
+    return "".join(character for character in label if character.isprintable() and not character.isspace())
+
+
+def _print_pairs(files: Iterable[ImageFile]) -> None:
+    labels = {file.label for file in files}
+    pairs = [(pair, "case") for pair in folders.case_pairs(labels)]
+    pairs += [(pair, "spaces or invisible characters") for pair in folders.case_pairs(labels, _visible)]
+    for pair, what in pairs:
+        print(f"{' and '.join(map(repr, pair))} differ in {what} alone; they are taken for {len(pair)} classes")
 
 
 def _state(path: Path) -> tuple[int, int]:

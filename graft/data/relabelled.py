@@ -4,6 +4,7 @@ A correction names the SHA-256 of the image file. So it holds wherever the file 
 """
 
 import csv
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,10 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     GraftError
         If the file is not as `write_corrections` writes it, or corrects an image twice.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
+    if not path.is_file():
+        raise GraftError(f"{path}: not a file that can be read; `git checkout {path}` restores it")
     try:
         # A spreadsheet may add the byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:

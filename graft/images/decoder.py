@@ -27,6 +27,8 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"
 PIXELS_AT_ONCE = 64_000_000
 # The largest image where params.yaml says nothing: a small file can ask for any number of pixels.
 MAX_PIXELS = PIXELS_AT_ONCE
+# The largest that params.yaml can allow. A JPEG may be small enough at a fraction of its size, and larger at its own.
+MOST_PIXELS = 1_000_000_000
 # An image with more pixels is converted in strips, and shrunk on the way.
 LARGE_PIXELS = 16_000_000
 MESSAGE_LENGTH = 200
@@ -56,7 +58,8 @@ def decode(data: bytes, size: int, name: str, scaled: bool = True, max_pixels: i
         and an image of more than `LARGE_PIXELS` is shrunk to a fraction, never below twice `size`.
     name : of the file, for the error message.
     scaled : False: the image keeps its scale, and of a large one only the middle of `size` x `size` pixels is returned.
-    max_pixels : how many pixels of it may be in memory; None: any number, for an image that was checked before.
+    max_pixels : how many pixels of it may be in memory; None: `MOST_PIXELS`, for an image that was checked
+        before.
 
     Raises
     ------
@@ -73,11 +76,7 @@ def decode(data: bytes, size: int, name: str, scaled: bool = True, max_pixels: i
             if scaled:
                 image.draft(None, (2 * size, 2 * size))
             pixels = _pixels_in_memory(image, whole, data)
-            if max_pixels is not None and pixels > max_pixels:
-                raise ValueError(  # noqa: TRY301 - below it gets the file's name
-                    f"{pixels / 1e6:,.1f} megapixels, above the limit of {max_pixels / 1e6:g}: make it smaller, "
-                    "or raise limits.pixels in params.yaml"
-                )
+            _require_at_most(MOST_PIXELS if max_pixels is None else max_pixels, pixels)
             with _memory.taken(pixels):
                 return _converted(image, size, scaled, sixteen_bits)
     except Exception as error:
@@ -126,6 +125,14 @@ def _require_all_rows(image: "ImageFile") -> None:
         rows = max(tile.extents[3] for tile in image.tile)  # type: ignore[index]  # the plugin gives each tile extents
         if rows < height:
             raise ValueError(f"damaged: {rows:,} of its {height:,} rows are there")
+
+
+def _require_at_most(limit: int, pixels: int) -> None:
+    if pixels > limit:
+        remedy = "make it smaller"
+        if limit < MOST_PIXELS:
+            remedy += ", or raise limits.pixels in params.yaml; a classifier has it as max_pixels in the labels.json"
+        raise ValueError(f"{pixels:,} pixels, above the limit of {limit:,}: {remedy}")
 
 
 def _pixels_in_memory(image: "ImageFile", whole: int, data: bytes) -> int:

@@ -152,7 +152,7 @@ class Classifier:
     ----------
     labels : the classes, in the order of the probabilities.
     names : the display name of each class, in the same order.
-    max_pixels : an image with more pixels in memory is refused.
+    max_pixels : an image with more pixels in memory is refused; None is as for `decode`. It may be changed.
     coverage : how probably a prediction set contains the right class; None: the model has no such sets.
 
     Raises
@@ -178,7 +178,7 @@ class Classifier:
             )
         self._files = network, description
         self.labels = self._description["labels"]
-        self.max_pixels = self._description["max_pixels"]
+        self.max_pixels: int | None = self._description["max_pixels"]
         display_names = self._description["display_names"]
         self.names = [display_names.get(label, label) for label in self.labels]
         sets = self._description["prediction_set"]

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from graft.core.errors import GraftError, nearest
 from graft.core.paths import PARAMETERS
+from graft.images.decoder import MOST_PIXELS
 from graft.images.randaugment import FULL
 from graft.settings import backbone_table, side_by_side
 from graft.settings.extract import Extract
@@ -214,7 +215,7 @@ class Limits(Section):
     files: Annotated[int, Range(1, 10**9)]
     download_size: Size
     download_seconds: Annotated[int, Range(1, 31_536_000)]
-    pixels: Annotated[int, Range(1, 10**9)]
+    pixels: Annotated[int, Range(1, MOST_PIXELS)]
     rows_in_memory: Annotated[int, Range(1, 10**9)]
 
 

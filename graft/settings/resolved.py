@@ -9,6 +9,7 @@ from pathlib import Path
 from graft.core.errors import GraftError
 from graft.core.files import write_json
 from graft.settings import backbone_table, datasets, params
+from graft.settings.yaml_file import read_yaml
 
 WEIGHT_NAMES = ("imagenet", "none")
 # What the names of a TensorFlow checkpoint's files have behind the name of the checkpoint.
@@ -89,6 +90,34 @@ def weights_source(weights: str, root: Path) -> Path | dict[str, str]:
     if not is_file:
         raise GraftError(f"weights: no file {weights}; give one, or one of {', '.join(WEIGHT_NAMES)}")
     return path
+
+
+def require_no_output(key: str, setting: str, path: Path, root: Path) -> None:
+    """Check that `dataset` or `weights` is nothing that a stage writes: DVC would delete the only copy before it runs.
+
+    Parameters
+    ----------
+    key, setting : as they stand in params.yaml.
+    path : what the setting stands for.
+    root : the folder of the repository, which has dvc.yaml.
+
+    Raises
+    ------
+    GraftError
+        If it is an output of a stage, lies in one, or holds one.
+    """
+    pipeline = root / "dvc.yaml"
+    stages = read_yaml(pipeline)["stages"].values() if pipeline.exists() else ()  # type: ignore[index]
+    listed = [one for stage in stages for kind in ("outs", "metrics", "plots") for one in stage.get(kind, ())]
+    # What a link leads to, and the link itself.
+    places = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent), path.name)
+    for name in (next(iter(one)) if isinstance(one, dict) else one for one in listed):
+        output = Path(os.path.realpath(root / Path(name).parent), Path(name).name)
+        if any(place.is_relative_to(output) or output.is_relative_to(place) for place in places):
+            raise GraftError(
+                f"{key}: {setting}: dvc repro deletes and writes {name}; "
+                "keep your files in another folder, such as photos"
+            )
 
 
 def resolved_weights(source: Path) -> str:

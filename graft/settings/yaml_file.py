@@ -1,6 +1,7 @@
 """Reads YAML files, and says in one line what is wrong with one."""
 
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,9 @@ def read_yaml(path: str | Path) -> object:
         If the file is missing, cannot be read, is not UTF-8 or not YAML, or has a key twice.
     """
     try:
+        # Others may have no end.
+        if not stat.S_ISREG(Path(path).stat().st_mode) and not Path(path).is_dir():
+            raise GraftError(f"{path}: not a file that can be read (a pipe or a device)")
         text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise GraftError(f"{path}: no such file; run in the folder that holds it") from error
