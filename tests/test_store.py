@@ -434,6 +434,8 @@ def test_the_broken_records_of_several_reads_are_counted_together(tmp_path, capf
             store.get_many(NETWORK, blocks([number]))
         assert store.dropped == 2
     assert ": 2 broken records were deleted; they will be computed again" in capfd.readouterr().err
+    store.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_two_processes_that_meet_damage_at_once_report_it_once(tmp_path):
