@@ -31,8 +31,8 @@ LR = 1e-3
 def extraction(engine: str, options: argparse.Namespace) -> dict[str, object]:
     """Compute the features of all images; return images a second, without those of the first batch."""
     from graft.activations.engines import open_engine
-    from graft.activations.inference import image_requests
     from graft.activations.requests import Pixels
+    from graft.activations.split_requests import TableRequests
     from graft.backbone.frozen import feature_network
     from graft.core import paths
     from graft.core.files import read_json
@@ -40,7 +40,7 @@ def extraction(engine: str, options: argparse.Namespace) -> dict[str, object]:
     from graft.settings.extract import Extract
 
     table, backbone = read_image_table(), read_json(paths.BACKBONE_DESCRIPTION)
-    requests = image_requests(table.files(), table.sha256)
+    requests = TableRequests(table)
     pixels = Pixels(backbone["image_size"], backbone["resize"])
     chosen = Extract(engine=engine, precision="float32", batch_size=options.batch_size)
     opened = open_engine(chosen, OUTPUTS, feature_network)

@@ -28,13 +28,14 @@ def compile_network() -> None:
 
 def fill(precision: str, store: Path) -> float:
     """Compute the features of all images of the current folder into a store; return the seconds."""
-    from graft.activations.inference import frozen_activations, image_requests
+    from graft.activations.inference import frozen_activations
+    from graft.activations.split_requests import TableRequests
     from graft.activations.store import Store
     from graft.images.table import read_image_table
     from graft.settings.extract import Extract
 
     table = read_image_table()
-    requests = image_requests(table.files(), table.sha256)
+    requests = TableRequests(table)
     extract = Extract(engine="litert", precision=precision, batch_size=128)
     with Store(store) as opened:
         activations = frozen_activations(extract, ("map", "features"), {}, opened)

@@ -23,14 +23,15 @@ def fill(workers: int, store: Path) -> float:
     """Compute the features of the images of the current folder into a store; return the seconds after the first."""
     import ray
 
-    from graft.activations.inference import frozen_activations, image_requests
+    from graft.activations.inference import frozen_activations
+    from graft.activations.split_requests import TableRequests
     from graft.activations.store import Store
     from graft.images.table import read_image_table
     from graft.settings.extract import Extract
 
     ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
     table = read_image_table()
-    requests = list(image_requests(table.files(), table.sha256))
+    requests = list(TableRequests(table))
     extract = Extract(engine="ray", precision="float32", batch_size=128)
     with Store(store) as opened:
         activations = frozen_activations(extract, ("map", "features"), {}, opened)

@@ -7,7 +7,7 @@ from graft.core.files import read_json, write_bytes, write_json
 from graft.core.quiet import hidden, importing
 from graft.core.stage import run_stage
 from graft.heads.head import read_head
-from graft.images.table import read_image_table
+from graft.images.table import read_image_table, with_few_for_validation
 from graft.serving.metadata import outputs_of, with_metadata
 from graft.settings import params
 
@@ -18,7 +18,7 @@ with importing():
 
 def main() -> None:
     parameters = params.load()
-    table = read_image_table()
+    table = with_few_for_validation(read_image_table(), parameters.limits.rows_in_memory)
     head, classes = read_head(paths.HEAD)
     table.require_classes(classes, paths.HEAD)
     with hidden():

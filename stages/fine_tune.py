@@ -1,9 +1,8 @@
 """Stage fine_tune: train the top of the backbone on the maps of the frozen trunk, starting from the head."""
 
-import math
-
 from graft.activations.engines import in_metrics, networks
-from graft.activations.inference import frozen_activations, image_requests
+from graft.activations.inference import frozen_activations
+from graft.activations.split_requests import TableRequests
 from graft.activations.store import Store, default_folder
 from graft.core import paths, tensorboard
 from graft.core.files import read_json, replacing, write_json, write_rows
@@ -11,7 +10,7 @@ from graft.core.progress import Progress
 from graft.core.quiet import importing
 from graft.core.stage import run_stage
 from graft.heads.head import read_head
-from graft.images.table import ImageTable, read_image_table
+from graft.images.table import ImageTable, read_image_table, with_few_for_validation
 from graft.settings import params
 from graft.settings.resolved import view_settings
 
@@ -22,7 +21,7 @@ with importing():
     from graft.heads.attach import trainable_network
     from graft.training.checkpoint import Checkpoint, checkpoint_of
     from graft.training.devices import this_process
-    from graft.training.fine_tune import examples, fine_tune, maps_of, outcome, resolved_settings, views_in_epochs
+    from graft.training.fine_tune import EpochBlocks, examples, fine_tune, maps_of, outcome, resolved_settings
     from graft.training.gpu import faults, prepare, require_deterministic, training_gpu
     from graft.training.loop import COLUMNS, Row
     from graft.training.precision import used_numbers
@@ -36,7 +35,7 @@ def fine_tuned(
 ) -> tuple[list[Row], float, dict[str, float]]:
     """Train the network in place; return what `graft.training.fine_tune.fine_tune` returns."""
     train, validation = table.part("train"), table.part("validation")
-    train_images, validation_images = (image_requests(part.files(), part.sha256) for part in (train, validation))
+    train_images, validation_images = map(TableRequests, (train, validation))
     settings = resolved_settings(parameters.fine_tune, len(train), training_gpu())
     epochs = int(settings.epochs)
     # No more views than the epochs read. They are the first ones: the store has those that the head was trained on.
@@ -47,10 +46,10 @@ def fine_tuned(
     with Store(default_folder()) as store:
         activations = frozen_activations(engine, ("map",), augment, store, feature_network, maps.outputs)
         if maps.stored:
-            wanted = views_in_epochs(train_images, epochs, views)
-            computed = activations.fill(wanted + validation_images)
-            print(f"{len(wanted)} views of {len(train)} images, {computed} computed now", flush=True)
-        steps = epochs * math.ceil(len(train) / settings.batch_size)
+            wanted = EpochBlocks(train_images, validation_images, epochs, views)
+            computed = activations.fill_blocks(wanted)
+            print(f"{wanted.views_of_image} views of {len(train)} images, {computed} computed now", flush=True)
+        steps = epochs * -(-len(train) // settings.batch_size)
         with Progress(name="steps", total=steps) as bar, faults(settings):
             return fine_tune(
                 model,
@@ -71,7 +70,7 @@ def main() -> None:
     parameters = params.load()
     settings, augment = parameters.fine_tune, view_settings(parameters.augment, parameters.dataset)
     gpu = prepare(settings)
-    table = read_image_table()
+    table = with_few_for_validation(read_image_table(), parameters.limits.rows_in_memory)
     head, classes = read_head(paths.HEAD)
     table.require_classes(classes, paths.HEAD)
     model = trainable_network(frozen_backbone(), head)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from graft.activations import split_requests
-from graft.activations.inference import frozen_activations, image_requests
+from graft.activations.inference import frozen_activations
 from graft.activations.litert import Network
+from graft.activations.split_requests import TableRequests
 from graft.activations.store import Store
 from graft.core import paths
 from graft.core.array_file import ArrayFile
@@ -70,7 +71,7 @@ def test_the_views_of_the_training_images_are_rows_of_their_own(table, project, 
     project.set(head__views=2)
     extract.main()
     train = table.part("train")
-    wanted = [image._replace(view=view) for image in image_requests(train.files(), train.sha256) for view in (1, 2)]
+    wanted = [image._replace(view=view) for image in TableRequests(train) for view in (1, 2)]
     with Store(tmp_path / "another store") as store:
         outputs = ("map", "features")
         expected = frozen_activations(params.load().extract, outputs, current_view_settings(), store).read(

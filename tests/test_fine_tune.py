@@ -17,13 +17,13 @@ from graft.scores.loss import softmax
 from graft.training.batches import Examples
 from graft.training.fine_tune import (
     SHARES,
+    EpochBlocks,
     examples,
     fine_tune,
     interpolate,
     kept_epoch,
     outcome,
     resolved_settings,
-    views_in_epochs,
     weights_between,
 )
 
@@ -81,10 +81,26 @@ def test_all_other_settings_are_kept_and_a_precision_stands_in_place_of_auto():
 @pytest.mark.parametrize(("epochs", "views", "each"), [(3, 5, 3), (6, 5, 6), (7, 5, 6), (4, 0, 1)])
 def test_only_views_that_an_epoch_sees_are_computed(epochs, views, each):
     images = [Request(Path(f"{number}.jpg"), f"{number:064x}") for number in range(5)]
-    found = views_in_epochs(images, epochs, views)
+    blocks = EpochBlocks(images, [], epochs, views)
+    found = [request for block in blocks for request in block]
     assert len(found) == len(set(found)) == each * len(images)
+    assert blocks.views_of_image == each
     seen = {(image.sha256, view_in_epoch(image.sha256, epoch, views)) for image in images for epoch in range(epochs)}
     assert {(request.sha256, request.view) for request in found} == seen
+
+
+def test_what_training_reads_comes_some_images_at_a_time_and_each_loop_gives_the_same(monkeypatch):
+    monkeypatch.setattr("graft.training.fine_tune.IMAGES_AT_ONCE", 2)
+    train, validation = ([Request(Path(f"{part}{n}.jpg"), f"{part}{n:063x}") for n in range(5)] for part in "ab")
+    blocks = EpochBlocks(train, validation, epochs=3, views=1)
+    first = list(blocks)
+    assert [len(block) for block in first] == [4, 4, 2, 2, 2, 1]
+    assert [{request.path for request in block} for block in first[:2]] == [
+        {image.path for image in train[:2]},
+        {image.path for image in train[2:4]},
+    ]
+    assert [request for block in first[3:] for request in block] == validation
+    assert list(blocks) == first
 
 
 @pytest.mark.parametrize("share", SHARES)

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graft.activations.requests import Request
+from graft.activations.split_requests import TableRequests
 from graft.core.errors import GraftError
 from graft.core.files import read_rows, write_json, write_rows
-from graft.images.table import COLUMNS, read_image_table
+from graft.images.table import COLUMNS, read_image_table, with_few_for_validation
 
 SPLIT, CLASSES = Path("data/split.csv"), Path("data/classes.json")
 ROWS = [
@@ -67,6 +69,17 @@ def test_the_parts_have_every_image_once(write):
     table = read_image_table()
     paths = [path for part in ("train", "validation", "test") for path in table.part(part).paths]
     assert sorted(paths) == sorted(table.paths)
+
+
+def test_of_many_validation_images_some_are_used_evenly_spread_and_a_line_says_how_many(write, capsys):
+    parts = ["train", *["validation"] * 9, "test"]
+    write([(f"a/{number:02d}.jpg", "a", part, f"{number}", f"{number}") for number, part in enumerate(parts)], ("a",))
+    table = read_image_table()
+    few = with_few_for_validation(table, 3)
+    assert few.paths.tolist() == ["a/00.jpg", "a/01.jpg", "a/05.jpg", "a/09.jpg", "a/10.jpg"]
+    assert capsys.readouterr().out == "limits.rows_in_memory: 3 of 9 validation images are used\n"
+    assert with_few_for_validation(table, 9) is table
+    assert capsys.readouterr().out == ""
 
 
 def test_images_can_be_taken_in_any_order(write):
@@ -189,3 +202,11 @@ print((peak() - before) // 1024)
     result = run_python("-c", code, folder=project.folder)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) < 25
+
+
+def test_requests_are_made_of_a_table_when_they_are_asked_for(write):
+    write()
+    requests = TableRequests(read_image_table())
+    expected = [Request(Path("data/raw") / path, sha256) for path, _, _, sha256, _ in ROWS]
+    assert list(requests) == expected
+    assert (len(requests), requests[np.int64(3)], list(requests[1:3])) == (4, expected[3], expected[1:3])

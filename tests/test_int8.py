@@ -8,9 +8,10 @@ from test_engines import freeze
 
 from graft.activations import engines
 from graft.activations.engines import in_metrics, networks, open_engine
-from graft.activations.inference import frozen_activations, image_requests
+from graft.activations.inference import frozen_activations
 from graft.activations.litert import Network
 from graft.activations.requests import Pixels
+from graft.activations.split_requests import TableRequests
 from graft.activations.store import Store
 from graft.backbone import int8
 from graft.backbone.int8 import CALIBRATION_IMAGES, calibration_images, frozen_in_int8
@@ -46,7 +47,7 @@ def compiled_in_int8(frozen):
 
 
 def rows(table, precision):
-    requests = image_requests(table.files(), table.sha256)
+    requests = TableRequests(table)
     engine = open_engine(settings(precision=precision), BOTH)
     return [outcome for _, outcome in engine.rows(BOTH, Pixels(32, "squash"), requests)]
 
@@ -97,7 +98,7 @@ def test_the_stage_extract_computes_in_whole_numbers_and_names_it(frozen, projec
 
 
 def test_the_store_has_its_numbers_apart_and_another_calibration_has_its_own(compiled_in_int8, tmp_path):
-    requests = image_requests(compiled_in_int8.files(), compiled_in_int8.sha256)[:3]
+    requests = TableRequests(compiled_in_int8)[:3]
     with Store(tmp_path / "store") as store:
         for precision in ("float32", "int8"):
             activations = frozen_activations(settings(precision=precision), BOTH, {}, store)

@@ -175,17 +175,6 @@ class Activations:
         return keys
 
 
-def image_requests(files: Sequence[Path], sha256: Iterable[str]) -> list[Request]:
-    """Return the requests of images as they are.
-
-    Parameters
-    ----------
-    files : of the images.
-    sha256 : of each file, 64 hexadecimal digits.
-    """
-    return [Request(path, digest) for path, digest in zip(files, map(str, sha256), strict=True)]
-
-
 def write_features(
     activations: Activations,
     requests: Collection[Request],

@@ -1,13 +1,16 @@
-"""The requests of the images of data/split.csv, read from the file as they are needed: they take no memory."""
+"""The requests of the images of data/split.csv, made as they are needed: they take no memory."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import overload
+
+import numpy as np
 
 from graft.activations.requests import Request
 from graft.core import paths
 from graft.core.files import rows_of
-from graft.images.table import PARTS, read_image_table
+from graft.images.table import PARTS, ImageTable, read_image_table
 
 # Images whose requests are in memory together.
 IMAGES_AT_ONCE = 4096
@@ -62,6 +65,25 @@ class SplitBlocks:
                 for row in some
                 for view in ((0, *self.views) if row["split"] == "train" else (0,))
             ]
+
+
+class TableRequests(Sequence[Request]):
+    """A request for each image of a table as it is, in the table's order; each is made when it is asked for."""
+
+    def __init__(self, table: ImageTable) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> Request: ...
+    @overload
+    def __getitem__(self, index: slice) -> "TableRequests": ...
+    def __getitem__(self, index: int | slice) -> "Request | TableRequests":
+        if isinstance(index, slice):
+            return TableRequests(self._table.take(np.arange(len(self))[index]))
+        return Request(paths.RAW / self._table.paths[index], str(self._table.sha256[index]))
 
 
 def count_images() -> tuple[int, int]:

@@ -89,7 +89,7 @@ def _keras(opened: ExitStack) -> Iterator[Entry]:
         from graft.serving import formats
     with TemporaryDirectory() as folder:
         path = Path(folder, "classifier.keras")
-        formats.write_keras(formats.exported_model(read_image_table()), path)
+        formats.write_keras(formats.exported_model()[0], path)
         size = path.stat().st_size
         with hidden():
             model = keras.saving.load_model(path)

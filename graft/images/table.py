@@ -58,6 +58,14 @@ class ImageTable:
         columns = (self.paths, self.labels, self.parts, self.sha256, self.groups)
         return ImageTable(self.classes, *taken(columns, indices))
 
+    def with_at_most(self, part: str, most: int) -> ImageTable:
+        """Return the table with at most so many images of one part, evenly spread over it; all others stay."""
+        rows = np.flatnonzero(self.parts == part)
+        if len(rows) <= most:
+            return self
+        left_out = np.delete(rows, np.linspace(0, len(rows) - 1, most).astype(int))
+        return self.take(np.delete(np.arange(len(self)), left_out))
+
     def files(self) -> list[Path]:
         """Return the path of each image file from the repository's folder."""
         return list(self.each_file())
@@ -113,6 +121,17 @@ def read_image_table() -> ImageTable:
         cast("np.ndarray", TextColumn(file, columns[name], starts)) for name in ("path", "sha256", "group")
     )
     return ImageTable(tuple(classes), image_paths, labels, parts, sha256, groups)
+
+
+def with_few_for_validation(table: ImageTable, most: int) -> ImageTable:
+    """Return a table with at most so many validation images, evenly spread; print how many if some are left out.
+
+    Temperatures and the best epoch are chosen on these, and what the network gives for all of them is in memory.
+    """
+    few = table.with_at_most("validation", most)
+    if left_out := len(table) - len(few):
+        print(f"limits.rows_in_memory: {most} of {most + left_out} validation images are used", flush=True)
+    return few
 
 
 class _Split:

@@ -18,7 +18,7 @@ from graft.core.files import read_json, write_bytes, write_json
 from graft.core.packages import require_formats
 from graft.core.quiet import hidden
 from graft.heads.head import read_head
-from graft.images.table import ImageTable, read_image_table
+from graft.images.table import ImageTable, read_image_table, with_few_for_validation
 from graft.scores.loss import PROBABILITY_FLOOR
 from graft.serving.export import Candidate, candidates
 from graft.serving.metadata import outputs_of, with_metadata
@@ -139,12 +139,10 @@ def keras_classifier(candidate: Candidate) -> keras.Model:
     return keras.Model(image, keras.ops.softmax(logits), name="classifier")
 
 
-def exported_model(table: ImageTable) -> Candidate:
+def exported_model() -> tuple[Candidate, ImageTable]:
     """Return the model of the last export, built again from its weights and calibrated on the validation part.
 
-    Parameters
-    ----------
-    table : all images.
+    The table has the images on which it was judged.
 
     Raises
     ------
@@ -153,6 +151,7 @@ def exported_model(table: ImageTable) -> Candidate:
     """
     exported, description = read_json(paths.EXPORT_METRICS), read_json(paths.LABELS)
     parameters = params.load()
+    table = with_few_for_validation(read_image_table(), parameters.limits.rows_in_memory)
     size = read_json(paths.BACKBONE_DESCRIPTION)["image_size"]
     as_then = {
         "model": exported["exported"],
@@ -172,7 +171,7 @@ def exported_model(table: ImageTable) -> Candidate:
             f"{paths.EXPORT_METRICS}: its loss on the validation part is {before:.4f}, but the weights in "
             f"{paths.HEAD.parent} have {found.figures['loss']:.4f}: they are of another run; run `dvc repro`"
         )
-    return found
+    return found, table
 
 
 def write_keras(candidate: Candidate, path: Path) -> None:
@@ -223,8 +222,7 @@ def write_any(name: str, path: Path) -> None:
     if name in ("tflite", "onnx"):
         write_bytes(path, network if name == "tflite" else onnx_content(network, description))
         return
-    table = read_image_table()
-    candidate = exported_model(table)
+    candidate, table = exported_model()
     if name == "keras":
         write_keras(candidate, path)
     elif name == "saved_model":

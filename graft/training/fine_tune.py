@@ -1,7 +1,8 @@
 """Fine-tuning as a whole: which views each epoch sees, how long it lasts, and how far from the head it goes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from graft.activations.engines import in_metrics
 from graft.activations.inference import Activations
 from graft.activations.maps import Maps, maps_for_training
 from graft.activations.requests import Request
+from graft.activations.split_requests import IMAGES_AT_ONCE
 from graft.heads.attach import set_temperature
 from graft.images.table import ImageTable
 from graft.images.view_order import view_in_epoch
@@ -55,17 +57,33 @@ def maps_of(table: ImageTable, parameters: params.Parameters) -> tuple[Maps, Ext
     return maps._replace(line=maps.line + by), engine
 
 
-def views_in_epochs(images: Sequence[Request], epochs: int, views: int) -> list[Request]:
-    """Return the views that training reads, each once.
+@dataclass(frozen=True)
+class EpochBlocks:
+    """The requests that training reads, each once, some images at a time: they take no memory.
 
-    Parameters
+    Attributes
     ----------
-    images : the training images.
+    train, validation : the images of these parts, a request for each.
     epochs : how many there are, from 0.
-    views : how many augmented views an image has, from 0.
+    views : how many augmented views a training image has, from 0.
     """
-    requests = (_at_epoch(image, epoch, views) for epoch in range(epochs) for image in images)
-    return list(dict.fromkeys(requests))
+
+    train: Sequence[Request]
+    validation: Sequence[Request]
+    epochs: int
+    views: int
+
+    @property
+    def views_of_image(self) -> int:
+        """How many views of each training image are read. The image as it is counts as one."""
+        return min(self.epochs, self.views + 1)
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        for start in range(0, len(self.train), IMAGES_AT_ONCE):
+            images = self.train[start : start + IMAGES_AT_ONCE]
+            yield [_at_epoch(image, epoch, self.views) for image in images for epoch in range(self.views_of_image)]
+        for start in range(0, len(self.validation), IMAGES_AT_ONCE):
+            yield list(self.validation[start : start + IMAGES_AT_ONCE])
 
 
 def examples(
