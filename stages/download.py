@@ -15,7 +15,8 @@ from graft.data.transfer import Limits
 from graft.images.table import COLUMNS
 from graft.settings import params
 
-OUTPUTS = (paths.RAW, paths.RAW_REPORT, paths.IMAGES, paths.IMAGE_STATISTICS)
+# The folder last: where it is without the others, it is none of this stage's (stages/resolve.py).
+OUTPUTS = (paths.RAW_REPORT, paths.IMAGES, paths.IMAGE_STATISTICS, paths.RAW)
 
 
 def replace_outputs(new: Path, earlier: Path) -> None:

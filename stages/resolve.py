@@ -16,7 +16,7 @@ from graft.core.versions import record_versions
 from graft.data.folders import check_links, has_heic
 from graft.settings import datasets, params
 from graft.settings.backbone_table import is_hub
-from graft.settings.resolved import image_size, link_or_write, require_no_output, weights_source
+from graft.settings.resolved import image_size, link_or_write, require_no_output, require_own_folder, weights_source
 from graft.settings.shards import folder_of, is_local_pattern
 
 
@@ -72,6 +72,7 @@ def main() -> None:
     weights = checked_weights(parameters, root)
     if isinstance(weights, Path):
         require_no_output("weights", parameters.weights, weights, root)
+    require_own_folder(paths.RAW, paths.RAW_REPORT)
     source = found if isinstance(found, Path) else found.model_dump(exclude_none=True)
     # Shards are their folder, as it stands in params.yaml.
     setting = folder_of(parameters.dataset) if is_local_pattern(parameters.dataset, root) else parameters.dataset

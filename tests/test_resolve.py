@@ -29,6 +29,18 @@ def test_an_address_becomes_a_file_of_address_and_checksum(project):
     assert (written["url"], written["sha256"]) == ("https://example.org/a.tgz", CHECKSUM)
 
 
+def test_photos_in_the_folder_that_download_writes_are_not_deleted(project, write_image_folder):
+    write_image_folder(Path("data/raw/pets"))
+    line = (
+        "data/raw: the pipeline has not written it, as data/raw.json is missing, and dvc repro would delete it: move "
+        "your files to another folder, such as photos, or delete it if nothing in it is yours"
+    )
+    with pytest.raises(GraftError, match=f"^{re.escape(line)}$"):
+        resolve.main()
+    Path("data/raw.json").touch()
+    resolve.main()
+
+
 def test_a_folder_becomes_a_link(project, image_folder):
     project.set(dataset=str(image_folder))
     resolve.main()

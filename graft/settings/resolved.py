@@ -120,6 +120,25 @@ def require_no_output(key: str, setting: str, path: Path, root: Path) -> None:
             )
 
 
+def require_own_folder(folder: Path, report: Path) -> None:
+    """Check that the stage download has written the folder of its images, if it is there: DVC would delete it.
+
+    Parameters
+    ----------
+    folder, report : data/raw, and what download writes with it.
+
+    Raises
+    ------
+    GraftError
+        If the folder has something inside, and the report is missing.
+    """
+    if not os.path.lexists(report) and folder.is_dir() and any(folder.iterdir()):
+        raise GraftError(
+            f"{folder}: the pipeline has not written it, as {report} is missing, and dvc repro would delete it: move "
+            "your files to another folder, such as photos, or delete it if nothing in it is yours"
+        )
+
+
 def resolved_weights(source: Path) -> str:
     """Return the weights that data/weights stands for: imagenet, none, or the path of a file."""
     if is_local(source):
