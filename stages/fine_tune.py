@@ -48,7 +48,7 @@ def fine_tuned(
         if maps.stored:
             wanted = EpochBlocks(train_images, validation_images, epochs, views)
             computed = activations.fill_blocks(wanted)
-            print(f"{wanted.views_of_image} views of {len(train)} images, {computed} computed now", flush=True)
+            print(f"{wanted.training_views} views of {len(train)} images, {computed} computed now", flush=True)
         steps = epochs * -(-len(train) // settings.batch_size)
         with Progress(name="steps", total=steps) as bar, faults(settings):
             return fine_tune(
@@ -78,6 +78,7 @@ def main() -> None:
     used = {"flip": augment["flip"]} | used_numbers(settings.precision, gpu) | in_metrics(maps_of(table, parameters)[1])
     used |= devices.in_metrics()
     training = parameters.model_dump(include={"lr", "seed", "augment", "fine_tune"}) | augment | used
+    training["validation_images"] = len(table.part("validation"))
     checkpoint = checkpoint_of(training, (*FILES, *networks(parameters.extract, ("map",))))
     if settings.epochs:
         history, share, figures = fine_tuned(model, table, parameters, checkpoint if settings.resume else None)

@@ -84,7 +84,7 @@ def test_only_views_that_an_epoch_sees_are_computed(epochs, views, each):
     blocks = EpochBlocks(images, [], epochs, views)
     found = [request for block in blocks for request in block]
     assert len(found) == len(set(found)) == each * len(images)
-    assert blocks.views_of_image == each
+    assert blocks.training_views == each * len(images)
     seen = {(image.sha256, view_in_epoch(image.sha256, epoch, views)) for image in images for epoch in range(epochs)}
     assert {(request.sha256, request.view) for request in found} == seen
 

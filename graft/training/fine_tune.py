@@ -74,14 +74,18 @@ class EpochBlocks:
     views: int
 
     @property
-    def views_of_image(self) -> int:
-        """How many views of each training image are read. The image as it is counts as one."""
+    def training_views(self) -> int:
+        """How many views of the training images are read. An image as it is counts as one."""
+        return len(self.train) * self._views_of_image
+
+    @property
+    def _views_of_image(self) -> int:
         return min(self.epochs, self.views + 1)
 
     def __iter__(self) -> Iterator[list[Request]]:
         for start in range(0, len(self.train), IMAGES_AT_ONCE):
             images = self.train[start : start + IMAGES_AT_ONCE]
-            yield [_at_epoch(image, epoch, self.views) for image in images for epoch in range(self.views_of_image)]
+            yield [_at_epoch(image, epoch, self.views) for image in images for epoch in range(self._views_of_image)]
         for start in range(0, len(self.validation), IMAGES_AT_ONCE):
             yield list(self.validation[start : start + IMAGES_AT_ONCE])
 
