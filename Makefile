@@ -101,7 +101,7 @@ setup: $(INSTALLED) ## make the environment .venv with the pinned versions
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else \
 	"error: Python " + sys.version.split()[0] + " found, 3.11 to 3.13 needed: make PYTHON=python3.12 ...")'
-	@echo "installing the packages of constraints.txt into $(VENV): some minutes, without a word of pip"
+	@echo "installing the packages of constraints.txt into $(VENV): it takes some minutes and 4.3 GB, without a word of pip"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@

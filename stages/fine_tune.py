@@ -93,7 +93,7 @@ def main() -> None:
     write_rows(paths.HISTORY, COLUMNS, history)
     write_json(paths.FINE_TUNE_METRICS, {"fine_tuned_validation": figures, "interpolation": share} | used)
     checkpoint.delete()
-    print(f"{outcome(history, settings.monitor, share)}: {figures['accuracy']:.4f} of the validation images")
+    print(f"{outcome(history, settings.monitor, share)}: {figures['accuracy']:.4f} of the validation images are right")
 
 
 if __name__ == "__main__":

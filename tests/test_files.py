@@ -25,6 +25,7 @@ from graft.core.files import (
     rows_of,
     sha256_of,
     temporary_folder,
+    write_bytes,
     write_json,
     write_rows,
     write_text,
@@ -85,6 +86,13 @@ def test_a_folder_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "models").write_text("not a folder")
     with pytest.raises(GraftError, match=r"/models/deep/labels\.json: not a directory; check this file$"):
         write_text(tmp_path / "models/deep/labels.json", "")
+
+
+def test_no_file_takes_the_place_of_a_folder(tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    with pytest.raises(GraftError, match=r"/a: a folder, which a file would replace; give the name of a file$"):
+        write_bytes(tmp_path / "a", b"1")
+    assert (tmp_path / "a/b").is_dir()
 
 
 def test_an_error_about_another_file_is_not_blamed_on_the_one_that_is_written(tmp_path):
@@ -295,7 +303,8 @@ def test_a_folder_takes_the_place_of_a_file_or_folder_as_a_whole(tmp_path):
             temporary.mkdir()
             (temporary / text).write_text(text)
         assert [(one.name, one.read_text()) for one in path.iterdir()] == [(text, text)]
-    write_text(path, "a file again")
+    with replacing(path) as temporary:
+        temporary.write_text("a file again")
     assert path.read_text() == "a file again"
     assert list(tmp_path.iterdir()) == [path]
 

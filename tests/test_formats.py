@@ -11,6 +11,7 @@ from PIL import Image
 from split_files import write_split
 
 from graft.__main__ import command
+from graft.commands.export import FILES
 from graft.core import packages, paths
 from graft.core.errors import GraftError
 from graft.core.files import sha256_of, write_json
@@ -124,12 +125,27 @@ def test_a_keras_file_needs_the_suffix_that_keras_reads(project):
         command(["export", "--format", "keras", "--output", "model.h5"])
 
 
+@pytest.mark.parametrize("name", ["tflite", "onnx", "tflite_int8", "keras"])
+def test_no_folder_is_replaced_by_a_file(project, name):
+    output = Path("photos").with_suffix(Path(FILES[name]).suffix)
+    output.mkdir()
+    (output / "1.jpg").touch()
+    with pytest.raises(GraftError, match=rf"^--output {output}: a folder, which a file would replace; give the name"):
+        command(["export", "--format", name, "--output", str(output)])
+    assert (output / "1.jpg").exists()
+
+
+def test_a_format_is_not_written_under_the_ending_of_another(project):
+    with pytest.raises(GraftError, match=r"^--output: out/classifier\.tflite must end in \.onnx: other programs know"):
+        command(["export", "--format", "onnx", "--output", "out/classifier.tflite"])
+
+
 @pytest.mark.parametrize(
     ("name", "output"), [("onnx", "models/classifier.tflite"), ("tflite_int8", "./models/x.tflite")]
 )
 def test_nothing_is_exported_over_what_the_stages_write(project, name, output):
     Path("models").mkdir()
-    with pytest.raises(GraftError, match=r"^--output: .*x?\.tflite: the stages write models; give another folder$"):
+    with pytest.raises(GraftError, match=r"^--output: .*x?\.tflite: the stages write models; give a place outside"):
         command(["export", "--format", name, "--output", output])
 
 

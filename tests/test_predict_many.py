@@ -246,6 +246,12 @@ def test_a_figure_that_cannot_be_written_is_one_line_before_anything_is_classifi
     assert capsys.readouterr().out == ""
 
 
+def test_a_figure_takes_the_place_of_no_folder(run_predict, image_folder):
+    Path("photos.png").mkdir()
+    with pytest.raises(GraftError, match=r"^--figure photos\.png: a folder, which a file would replace; give "):
+        run_predict("--figure", "photos.png", image_folder)
+
+
 def test_a_figure_of_no_readable_image_is_not_written(run_predict):
     Path("broken.jpg").write_bytes(b"no image")
     status, _, errors = run_predict("--figure", "out.png", "broken.jpg")

@@ -463,6 +463,9 @@ def test_the_page_can_be_written_elsewhere(run, tmp_path):
 
 def test_the_page_takes_the_place_of_no_other_file_of_the_project(run, project):
     before = Path("params.yaml").read_bytes()
+    Path("a.html").mkdir()
+    with pytest.raises(GraftError, match=r"^--output a\.html: a folder, which a file would replace; give the name of "):
+        command(["report", "--output", "a.html"])
     with pytest.raises(GraftError, match=r"^--output params\.yaml: the name of the page must end in \.html$"):
         command(["report", "--output", "params.yaml"])
     assert Path("params.yaml").read_bytes() == before

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from graft.core import paths
 from graft.core.errors import GraftError, nearest
+from graft.core.files import require_no_folder
 from graft.core.packages import require_formats
 from graft.core.quiet import importing
 
@@ -33,9 +34,11 @@ def main(arguments: Namespace) -> None:
     output = arguments.output or paths.EXPORTS / FILES[name]
     if written := [folder for folder in paths.OUTPUTS if output.resolve().is_relative_to(folder.resolve())]:
         # Above all over the classifier, which is what is exported.
-        raise GraftError(f"--output: {output}: the stages write {written[0]}; give another folder")
-    if name == "keras" and output.suffix != ".keras":
-        raise GraftError(f"--output: {output} must end in .keras, or Keras does not read it")
+        raise GraftError(f"--output: {output}: the stages write {written[0]}; give a place outside of it")
+    if suffix := Path(FILES[name]).suffix:
+        if output.suffix != suffix:
+            raise GraftError(f"--output: {output} must end in {suffix}: other programs know a format by its ending")
+        require_no_folder(output, "--output")
     with importing():
         from graft.serving.formats import write_any
     write_any(name, output)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from graft.commands.predict_output import ImageClassifier, caption
 from graft.core.errors import GraftError
+from graft.core.files import require_no_folder
 from graft.serving.classifier import Prediction
 
 MAX_IMAGES = 48
@@ -26,6 +27,7 @@ class PredictionFigure:
     def __init__(self, path: Path, classifier: ImageClassifier) -> None:
         if path.suffix.lower() != ".png":
             raise GraftError(f"--figure {path}: the name of the figure must end in .png")
+        require_no_folder(path, "--figure")
         if not path.parent.is_dir():
             raise GraftError(f"--figure {path}: no folder {path.parent}; make it first")
         self._path = path

@@ -16,7 +16,7 @@ from graft.commands import revisions
 from graft.commands.paired import compared_with
 from graft.core import paths
 from graft.core.errors import GraftError
-from graft.core.files import write_text
+from graft.core.files import require_no_folder, write_text
 from graft.report.data_pictures import HeatMaps
 from graft.report.page import Run, page
 from graft.report.results import Results, read_optional, read_results
@@ -148,6 +148,7 @@ def main(arguments: Namespace) -> None:
     """Write the page; print how often the classifier is right, where the page is, and what to do next."""
     if arguments.output.suffix not in (".html", ".htm"):
         raise GraftError(f"--output {arguments.output}: the name of the page must end in .html")
+    require_no_folder(arguments.output, "--output")
     results = read_results()
     against, note = None, ""
     if arguments.against is not None:

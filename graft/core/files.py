@@ -127,9 +127,22 @@ def _is_fault_of(path: Path, temporary: Path, error: OSError) -> bool:
     return error.errno in FULL_DISK or error.filename in (None, *map(str, places))
 
 
+def require_no_folder(path: str | Path, option: str = "") -> None:
+    """Check that a file can be written to a path without the loss of a folder that is there.
+
+    Raises
+    ------
+    GraftError
+        If there is one; the line begins with the option that gave the path.
+    """
+    if Path(path).is_dir():
+        raise GraftError(f"{option} {path}: a folder, which a file would replace; give the name of a file".lstrip())
+
+
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file atomically."""
+    """Write a file atomically. A folder in its place is refused with a `GraftError`."""
     with replacing(path) as temporary:
+        require_no_folder(path)
         temporary.write_bytes(content)
 
 
