@@ -56,7 +56,7 @@ def saved(path):
 
 
 # A batch of 8: equal shares, shares of 3, 3 and 2, and one image each.
-@pytest.mark.parametrize("count", [2, 3, 8])
+@pytest.mark.parametrize("count", [2, 3, pytest.param(8, marks=pytest.mark.slow)])
 def test_devices_of_one_machine_train_what_one_device_does(count, on_one_device, tmp_path):
     status, output, errors = ended(started("local", count, tmp_path))
     assert status == 0, errors

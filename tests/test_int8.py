@@ -116,6 +116,7 @@ def test_each_engine_of_litert_computes_in_int8_and_metrics_say_so(engine, name,
     assert networks(settings(engine), BOTH) == [paths.TRUNK_INT8, paths.TOP_INT8]
 
 
+@pytest.mark.slow
 def test_an_operation_that_is_for_floats_alone_stays_as_it_is(project, image_folder):
     write_split(image_folder)
     freeze("ConvNeXtTiny", "avg")
