@@ -84,7 +84,9 @@ class Rank(NamedTuple):
 
 
 class Fingerprints:
-    """The fingerprints of pictures, in files: a byte of each picture is in memory while copies are looked for.
+    """The fingerprints of pictures, in files.
+
+    While copies are looked for, a byte of each picture is in memory; 16 bytes where all of them look alike.
 
     Parameters
     ----------
